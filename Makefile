@@ -1,0 +1,80 @@
+# Gureum: what can be made of it. 'make' alone lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+GOLANGCI_LINT_VERSION := v2.15.0
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/gureum/gureum/cmd/gureum/cli.Version=$(VERSION)
+
+# What the lab, the race detector's compiler and the table checks need; the
+# kernel's packages are wanted by 'make kernel' and 'make verify-kernel' alone.
+PACKAGES := qemu-system-x86 busybox-static cpio kmod acpica-tools gcc libc6-dev linux-libc-dev xz-utils
+KERNEL_PACKAGES := make gcc libc6-dev flex bison bc libelf-dev libssl-dev lz4 zstd xz-utils
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup setup-kernel
+setup: ## install the Debian packages that the lab and the tests need
+	@$(call install,$(PACKAGES))
+
+setup-kernel:
+	@$(call install,$(KERNEL_PACKAGES))
+
+# install NAMES: install those that are missing; asks the archive only then.
+define install
+missing=(); for p in $(1); do \
+  dpkg-query -W -f '$${db:Status-Status}' "$$p" 2>/dev/null | grep -qx installed || missing+=("$$p"); done; \
+if [ $${#missing[@]} -gt 0 ]; then echo "installing $${missing[*]}"; \
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$${missing[@]}" >/dev/null; fi
+endef
+
+.PHONY: build
+build: ## build bin/gureum and bin/lab
+	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/gureum ./cmd/lab
+
+.PHONY: demo
+demo: setup build ## boot the embedded Linux guest to a result on the screen
+	@bench/demo.sh
+
+.PHONY: test
+test: setup build ## run all tests; those that need KVM run in the lab where the host has none
+	@bench/test.sh
+
+.PHONY: lint
+lint: setup bin/golangci-lint ## gofumpt, go vet, staticcheck and the house rules
+	@bin/golangci-lint run ./...
+
+bin/golangci-lint: Makefile
+	@GOBIN='$(CURDIR)/bin' go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	@touch $@
+
+.PHONY: lab
+lab: setup build ## run CMD='...' on a host with hardware-style KVM
+	@bin/lab -- sh -c '$(CMD)'
+
+.PHONY: kernel verify-kernel userland
+kernel: setup-kernel ## rebuild the embedded guest kernel from Debian's source
+	@guest/linux/build.sh
+
+verify-kernel: setup-kernel ## check that the recipe reproduces the embedded kernel bit for bit
+	@guest/linux/verify.sh
+
+userland: setup ## rebuild the embedded user land
+	@go run ./guest/userland/mk
+
+FUZZTIME ?= 60s
+.PHONY: fuzz
+fuzz: setup ## run each fuzz target for FUZZTIME (60s)
+	@bench/fuzz.sh '$(FUZZTIME)'
+
+.PHONY: bench
+bench: setup build ## measure boot cost and footprint beside QEMU's
+	@go run ./bench/cmd
+
+.PHONY: docs
+docs: ## write the manual pages and shell completions to bin/
+	@go run ./cmd/gureum-docs bin

@@ -28,6 +28,15 @@ type Kernel struct {
 // Vmlinuz is the path of the kernel image as Debian ships it.
 func (k Kernel) Vmlinuz() string { return filepath.Join(k.Dir, "boot", "vmlinuz-"+k.Release) }
 
+// bootImage is what QEMU starts: the unpacked kernel where there is one.
+func (k Kernel) bootImage() string {
+	elf := filepath.Join(k.Dir, "boot", "vmlinux-"+k.Release)
+	if _, err := os.Stat(elf); err == nil {
+		return elf
+	}
+	return k.Vmlinuz()
+}
+
 // Modules is the path of the kernel's module folder.
 func (k Kernel) Modules() string { return filepath.Join(k.Dir, "lib", "modules", k.Release) }
 
@@ -149,6 +158,11 @@ func (s store) build(ctx context.Context, p aptPackage) (Kernel, error) {
 	}
 	if _, err := s.apt.run(ctx, "", "depmod", "-b", root, release); err != nil {
 		return Kernel{}, err
+	}
+	// Best effort: what cannot be unpacked here unpacks itself, slowly.
+	image := filepath.Join(root, "boot", "vmlinuz-"+release)
+	if err := unpackKernel(image, filepath.Join(root, "boot", "vmlinux-"+release)); err != nil {
+		fmt.Fprintf(s.apt.log, "lab: %v\n", err)
 	}
 	if err := writeManifest(root, p, release); err != nil {
 		return Kernel{}, err

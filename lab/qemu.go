@@ -55,7 +55,7 @@ func escapeComma(s string) string { return strings.ReplaceAll(s, ",", ",,") }
 
 // cmdline is L1's kernel command line.
 func (m machine) cmdline() string {
-	return "console=ttyS0 panic=-1 quiet mitigations=off lab.agent=" + escapeWord(m.agent)
+	return "console=ttyS0 panic=-1 quiet mitigations=off cryptomgr.notests tsc=reliable no_timer_check lab.agent=" + escapeWord(m.agent)
 }
 
 // escapeWord writes what would break a kernel command line as the octal

@@ -52,7 +52,7 @@ func Run(ctx context.Context, o Options) (int, error) {
 		return 0, err
 	}
 	m := machine{
-		vmlinuz: k.Vmlinuz(), initrd: initrd, cpus: o.CPUs, memory: o.Memory,
+		vmlinuz: k.bootImage(), initrd: initrd, cpus: o.CPUs, memory: o.Memory,
 		deterministic: o.Deterministic, agent: o.Agent, shares: o.Shares, agentFD: 3,
 	}
 	l1, err := start(m, o.Console)

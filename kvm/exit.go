@@ -114,8 +114,8 @@ type DebugExit struct {
 	DR6, DR7  uint64
 }
 
-// Debug decodes ExitDebug.
-func (v *VCPU) Debug() DebugExit {
+// DebugExit decodes ExitDebug.
+func (v *VCPU) DebugExit() DebugExit {
 	return DebugExit{
 		Exception: v.u32(runUnion),
 		PC:        v.u64(runUnion + 8),

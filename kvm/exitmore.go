@@ -109,8 +109,8 @@ const (
 	msrData   = 16 // u64, both ways
 )
 
-// MSR decodes ExitRDMSR and ExitWRMSR. AnswerMSR says how the guest goes on.
-func (v *VCPU) MSR() MSRExit {
+// MSRExit decodes ExitRDMSR and ExitWRMSR. AnswerMSR says how the guest goes on.
+func (v *VCPU) MSRExit() MSRExit {
 	return MSRExit{
 		Write:  v.Exit() == ExitWRMSR,
 		Reason: v.u32(runUnion + msrReason),

@@ -11,7 +11,7 @@ const (
 	ExitException     ExitReason = 1  // not on x86 today
 	ExitIO            ExitReason = 2  // port access: IO; an input is an answer
 	ExitHypercall     ExitReason = 3  // Hypercall; an answer
-	ExitDebug         ExitReason = 4  // SetGuestDebug's doing: Debug
+	ExitDebug         ExitReason = 4  // SetGuestDebug's doing: DebugExit
 	ExitHLT           ExitReason = 5  // HLT without an in-kernel irqchip
 	ExitMMIO          ExitReason = 6  // memory access outside of RAM: MMIO; a read is an answer
 	ExitIRQWindowOpen ExitReason = 7  // an Interrupt can be taken now
@@ -26,8 +26,8 @@ const (
 	ExitSystemEvent   ExitReason = 24 // SystemEvent
 	ExitIOAPICEOI     ExitReason = 26 // split irqchip, level interrupt done: EOIVector
 	ExitHyperV        ExitReason = 27
-	ExitRDMSR         ExitReason = 29 // MSR; an answer
-	ExitWRMSR         ExitReason = 30 // MSR; an answer
+	ExitRDMSR         ExitReason = 29 // MSRExit; an answer
+	ExitWRMSR         ExitReason = 30 // MSRExit; an answer
 	ExitDirtyRingFull ExitReason = 31 // harvest and reset the ring
 	ExitAPResetHold   ExitReason = 32
 	ExitBusLock       ExitReason = 33

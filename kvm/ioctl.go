@@ -1,6 +1,8 @@
 package kvm
 
 import (
+	"errors"
+
 	gokvm "github.com/bobuhiro11/gokvm/kvm"
 	"golang.org/x/sys/unix"
 )
@@ -18,7 +20,7 @@ func (d *descriptor) ioctl(req, arg uintptr) (int, error) {
 		if err == nil {
 			return int(r), nil
 		}
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			return 0, err
 		}
 	}
@@ -38,7 +40,7 @@ func (d *descriptor) run() error {
 	if err == nil {
 		return nil
 	}
-	if err == unix.EINTR || err == unix.EAGAIN {
+	if errors.Is(err, unix.EINTR) || errors.Is(err, unix.EAGAIN) {
 		return ErrInterrupted
 	}
 	return err

@@ -117,19 +117,16 @@ type (
 		addressLo uint32
 		addressHi uint32
 		data      uint32
-		flags     uint32
-		devID     uint32
-		_         [12]byte
+		_         [5]uint32 // flags, devid and padding, which mean nothing on x86
 	}
 
 	// routingEntry has room for every kind of route; gokvm's has only the irqchip kind's
 	// 8 of 32 bytes, so that a table of two entries is read wrongly.
 	routingEntry struct {
-		gsi   uint32
-		kind  uint32
-		flags uint32
-		_     uint32
-		u     [8]uint32
+		gsi  uint32
+		kind uint32
+		_    [2]uint32 // flags, for other architectures, and padding
+		u    [8]uint32
 	}
 
 	// The bitmaps are real pointers, so that they stay alive and in place.
@@ -159,10 +156,10 @@ type (
 	}
 
 	enableCap struct {
-		cap   uint32
-		flags uint32
-		args  [4]uint64
-		_     [64]byte
+		cap  uint32
+		_    uint32 // flags: none are defined
+		args [4]uint64
+		_    [64]byte
 	}
 
 	guestDebug struct {

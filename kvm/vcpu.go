@@ -1,6 +1,7 @@
 package kvm
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -41,7 +42,7 @@ func (v *VCPU) unmap() {
 // calls SetImmediateExit(false), then looks at the request. Run does not allocate.
 func (v *VCPU) Run() error {
 	err := v.fd.run()
-	if err == nil || err == ErrInterrupted {
+	if err == nil || errors.Is(err, ErrInterrupted) {
 		return err
 	}
 	return v.opError("KVM_RUN", err)

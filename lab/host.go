@@ -1,9 +1,11 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,70 +17,114 @@ type mount struct {
 	data                   string
 }
 
-// hostMounts are what an ordinary host has; /proc, /sys, /dev, /run and the
+// hostMounts is what an ordinary host has; /proc, /sys, /dev, /run and the
 // root file system are there already.
-var hostMounts = []mount{
-	{"devpts", "/dev/pts", "devpts", 0, "mode=620,gid=5,ptmxmode=666"},
-	{"shm", "/dev/shm", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=1777"},
-	{"mqueue", "/dev/mqueue", "mqueue", 0, ""},
-	{"hugetlbfs", "/dev/hugepages", "hugetlbfs", 0, ""},
-	{"cgroup2", "/sys/fs/cgroup", "cgroup2", 0, "nsdelegate"},
-	{"debugfs", "/sys/kernel/debug", "debugfs", 0, ""},
-	{"tracefs", "/sys/kernel/tracing", "tracefs", 0, ""},
+func hostMounts() []mount {
+	const safe = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	return []mount{
+		{"devpts", "/dev/pts", "devpts", unix.MS_NOSUID | unix.MS_NOEXEC, "mode=620,gid=5,ptmxmode=666"},
+		{"shm", "/dev/shm", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=1777"},
+		{"mqueue", "/dev/mqueue", "mqueue", safe, ""},
+		{"hugetlbfs", "/dev/hugepages", "hugetlbfs", unix.MS_NOSUID | unix.MS_NODEV, ""},
+		{"cgroup2", "/sys/fs/cgroup", "cgroup2", safe, "nsdelegate"},
+		{"debugfs", "/sys/kernel/debug", "debugfs", safe, ""},
+		{"tracefs", "/sys/kernel/tracing", "tracefs", safe, ""},
+		{"securityfs", "/sys/kernel/security", "securityfs", safe, ""},
+		{"bpf", "/sys/fs/bpf", "bpf", safe, "mode=700"},
+	}
 }
 
-// deviceNodes load their module when first opened (modules.devname).
-var deviceNodes = []struct {
+// deviceNode is a device whose module is loaded when it is first opened.
+type deviceNode struct {
 	path         string
+	mode         uint32
 	major, minor uint32
-}{
-	{"/dev/net/tun", 10, 200},
-	{"/dev/vhost-net", 10, 238},
-	{"/dev/vhost-vsock", 10, 241},
-	{"/dev/fuse", 10, 229},
-	{"/dev/loop-control", 10, 237},
 }
 
-// setUp makes L1 look like the host that a command expects.
-func setUp(c command) error {
-	for _, m := range hostMounts {
-		if err := os.MkdirAll(m.target, 0o755); err != nil {
+// deviceNodes are those of modules.devname that a VMM asks for.
+func deviceNodes() []deviceNode {
+	return []deviceNode{
+		{"/dev/net/tun", 0o666, 10, 200},
+		{"/dev/vhost-net", 0o660, 10, 238},
+		{"/dev/vhost-vsock", 0o660, 10, 241},
+		{"/dev/fuse", 0o666, 10, 229},
+		{"/dev/loop-control", 0o660, 10, 237},
+	}
+}
+
+// apply makes L1 look like the host that a command expects.
+func (s setup) apply() error {
+	for _, m := range hostMounts() {
+		if err := m.do(); err != nil {
 			return err
 		}
-		if err := unix.Mount(m.source, m.target, m.fstype, m.flags, m.data); err != nil {
-			return fmt.Errorf("mount %s: %w", m.target, err)
+	}
+	for _, d := range deviceNodes() {
+		if err := d.make(); err != nil {
+			return err
 		}
 	}
-	for _, d := range deviceNodes {
-		_ = os.MkdirAll(filepath.Dir(d.path), 0o755)
-		err := unix.Mknod(d.path, unix.S_IFCHR|0o666, int(unix.Mkdev(d.major, d.minor)))
-		if err != nil && err != unix.EEXIST {
-			return fmt.Errorf("mknod %s: %w", d.path, err)
-		}
+	for i, name := range []string{"stdin", "stdout", "stderr"} {
+		_ = os.Symlink(fmt.Sprintf("/proc/self/fd/%d", i), "/dev/"+name)
 	}
-	for name, target := range map[string]string{"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"} {
-		_ = os.Symlink(target, "/dev/"+name)
-	}
-	modules := filepath.Join("/lib/modules", filepath.Base(c.Modules))
-	if err := os.MkdirAll(modules, 0o755); err != nil {
+	_ = os.Symlink("/proc/self/fd", "/dev/fd")
+	if err := s.bindMachineFolders(); err != nil {
 		return err
 	}
-	if err := unix.Mount(c.Modules, modules, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("bind %s: %w", modules, err)
-	}
-	for i, dir := range c.Shares {
-		opts := "trans=virtio,version=9p2000.L,msize=512000,cache=mmap"
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+	for i, dir := range s.shares {
+		m := mount{shareTag(i), dir, "9p", 0, "trans=virtio,version=9p2000.L,msize=512000,cache=mmap"}
+		if err := m.do(); err != nil {
 			return err
-		}
-		if err := unix.Mount(shareTag(i), dir, "9p", 0, opts); err != nil {
-			return fmt.Errorf("mount share %s: %w", dir, err)
 		}
 	}
 	if err := unix.Sethostname([]byte("lab")); err != nil {
 		return fmt.Errorf("set the host name: %w", err)
 	}
 	return linkUp("lo")
+}
+
+// bindMachineFolders brings the kernel's modules to their place, and the
+// working directory where L1's own mounts hide it.
+func (s setup) bindMachineFolders() error {
+	modules := mount{machineRoot + s.modules, filepath.Join("/lib/modules", filepath.Base(s.modules)), "", unix.MS_BIND, ""}
+	if err := modules.do(); err != nil {
+		return err
+	}
+	for _, top := range []string{"/run/", "/dev/shm/"} {
+		if strings.HasPrefix(s.dir, top) {
+			m := mount{machineRoot + s.dir, s.dir, "", unix.MS_BIND, ""}
+			return m.do()
+		}
+	}
+	return nil
+}
+
+// do makes the mount point and mounts. A kernel without the file system type
+// goes without it.
+func (m mount) do() error {
+	if err := os.MkdirAll(m.target, 0o755); err != nil {
+		if strings.HasPrefix(m.target, "/sys/") {
+			return nil // sysfs offers the mount points that this kernel has
+		}
+		return err
+	}
+	err := unix.Mount(m.source, m.target, m.fstype, m.flags, m.data)
+	if err == nil || errors.Is(err, unix.ENODEV) && m.fstype != "" {
+		return nil
+	}
+	return fmt.Errorf("mount %s on %s: %w", m.source, m.target, err)
+}
+
+// make makes the node, unless the driver was quicker.
+func (d deviceNode) make() error {
+	if err := os.MkdirAll(filepath.Dir(d.path), 0o755); err != nil {
+		return err
+	}
+	err := unix.Mknod(d.path, unix.S_IFCHR|d.mode, int(unix.Mkdev(d.major, d.minor)))
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("mknod %s: %w", d.path, err)
+	}
+	return os.Chmod(d.path, os.FileMode(d.mode))
 }
 
 // linkUp brings a network interface up.

@@ -7,8 +7,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gureum/gureum/guest/agent"
 )
 
 // Exit statuses of the lab's own, as timeout(1) has them.
@@ -21,11 +26,7 @@ const (
 // Main is the command line of cmd/lab; it returns the exit status.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if InL1() {
-		if err := Serve(); err != nil {
-			fmt.Fprintln(stderr, "lab agent:", err)
-			return 1
-		}
-		return 0
+		Serve()
 	}
 	if len(args) > 0 && args[0] == "kernel" {
 		return mainKernel(args[1:], stdout, stderr)
@@ -66,14 +67,31 @@ func mainRun(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if *verbose {
 		o.Console = os.Stderr
 	}
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGWINCH)
+	defer signal.Stop(signals)
+	o.Signals, o.Terminal = signals, FindTerminal(stdin, stdout)
 	status, err := Run(context.Background(), o)
-	if err == nil {
+	return report(stderr, status, err)
+}
+
+// report prints an error and chooses the exit status for it.
+func report(stderr io.Writer, status int, err error) int {
+	var sig *SignalError
+	var exec *agent.ExecError
+	switch {
+	case err == nil:
 		return status
-	}
-	fmt.Fprintln(stderr, "lab:", err)
-	if errors.Is(err, context.DeadlineExceeded) {
+	case errors.As(err, &sig):
+		return 128 + int(sig.Signal)
+	case errors.As(err, &exec):
+		fmt.Fprintln(stderr, "lab:", exec)
+		return exec.Code
+	case errors.Is(err, context.DeadlineExceeded):
+		fmt.Fprintln(stderr, "lab: the time is up:", err)
 		return statusTimeout
 	}
+	fmt.Fprintln(stderr, "lab:", err)
 	return statusFailed
 }
 

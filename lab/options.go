@@ -35,6 +35,11 @@ type Options struct {
 	// Dir is the command's working directory; the caller's by default.
 	Dir string
 
+	// Terminal gives the command a terminal of its own, of this one's size.
+	Terminal *Terminal
+	// Signals are passed on to the command; SIGWINCH resizes its terminal.
+	Signals <-chan os.Signal
+
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	// Log receives what the lab itself has to say (downloads).

@@ -6,8 +6,11 @@ import (
 	"strings"
 )
 
-// Names of the virtio-serial ports between the machine and L1.
+// agentPort names the virtio-serial port between the machine and L1.
 const agentPort = "gureum.lab.agent"
+
+// agentWord begins the word on L1's command line that holds the agent's path.
+const agentWord = "lab.agent="
 
 // machine is what one L1 is made of.
 type machine struct {
@@ -55,7 +58,8 @@ func escapeComma(s string) string { return strings.ReplaceAll(s, ",", ",,") }
 
 // cmdline is L1's kernel command line.
 func (m machine) cmdline() string {
-	return "console=ttyS0 panic=-1 quiet mitigations=off cryptomgr.notests tsc=reliable no_timer_check lab.agent=" + escapeWord(m.agent)
+	return "console=ttyS0 panic=-1 quiet mitigations=off cryptomgr.notests tsc=reliable no_timer_check " +
+		agentWord + escapeWord(m.agent)
 }
 
 // escapeWord writes what would break a kernel command line as the octal

@@ -14,6 +14,9 @@ const (
 	MSRFilterWrite uint32 = 1 << 1
 )
 
+// msrFilterDefaultDeny is KVM_MSR_FILTER_DEFAULT_DENY.
+const msrFilterDefaultDeny = 1 << 0
+
 // maxMSRBitmap is KVM_MSR_FILTER_MAX_BITMAP_SIZE, in bytes.
 const maxMSRBitmap = 0x600
 
@@ -41,7 +44,7 @@ func (vm *VM) SetMSRFilter(f MSRFilter) error {
 		return argError(op, "%d ranges, at most %d", len(f.Ranges), len(k.ranges))
 	}
 	if f.DefaultDeny {
-		k.flags = 1 // KVM_MSR_FILTER_DEFAULT_DENY
+		k.flags = msrFilterDefaultDeny
 	}
 	for i, r := range f.Ranges {
 		if r.Count <= 0 || r.Count > maxMSRBitmap*8 {

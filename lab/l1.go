@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"time"
 
@@ -193,7 +192,7 @@ func (h *Host) Sync(ctx context.Context) error {
 	if !h.shares {
 		return nil
 	}
-	_, err := h.Run(ctx, agent.Command{Args: []string{"sync"}, Stdout: io.Discard, Stderr: io.Discard})
+	_, err := h.Run(ctx, agent.Command{Args: []string{"/bin/sync"}})
 	return err
 }
 

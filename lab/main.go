@@ -8,8 +8,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strconv"
-	"strings"
+	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -18,54 +18,98 @@ import (
 
 // Exit statuses of the lab's own, as timeout(1) has them.
 const (
+	statusTests   = 1
 	statusUsage   = 2
 	statusTimeout = 124
 	statusFailed  = 125
 )
 
-// Main is the command line of cmd/lab; it returns the exit status.
+const usage = `usage:
+  lab [flags] -- COMMAND [ARGUMENT...]   run a command on a host with KVM
+  lab test [flags] [PACKAGE...]          run the Go tests that need KVM, all in one such host
+  lab kernel PATTERN                     fetch a Debian kernel, print its path
+
+The host is emulated (QEMU TCG) on this machine's own files: the command sees
+them all, and what it writes is gone afterwards, except below a --share.
+Its exit status is lab's: 128+n when signal n ended it; 124 when the --timeout
+was up, 125 when the lab itself failed.
+
+flags:
+`
+
+// Main is the command line of cmd/lab; it returns the exit status. In L1 it is
+// the agent, and does not return.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if InL1() {
 		Serve()
 	}
-	if len(args) > 0 && args[0] == "kernel" {
-		return mainKernel(args[1:], stdout, stderr)
+	if len(args) > 0 {
+		switch args[0] {
+		case "kernel":
+			return mainKernel(args[1:], stdout, stderr)
+		case "test":
+			return mainTest(args[1:], stdout, stderr)
+		}
 	}
 	return mainRun(args, stdin, stdout, stderr)
+}
+
+// hostFlags are the flags that say what L1 is like.
+func hostFlags(fs *flag.FlagSet, o *Options) (finish func() error) {
+	fs.IntVar(&o.CPUs, "cpus", defaultCPUs, "`number` of CPUs of the host, 1 to 64")
+	memory := fs.String("memory", "3G", "memory of the host, as `size`")
+	fs.BoolVar(&o.Deterministic, "deterministic", false, "count instructions for time, on one CPU: 1 ns each")
+	fs.StringVar(&o.Kernel, "kernel", defaultKernel, "the host's kernel: `file` or pattern of Debian package names")
+	fs.Func("share", "`folder` that the command may write (may be repeated)", func(dir string) error {
+		o.Shares = append(o.Shares, dir)
+		return nil
+	})
+	verbose := fs.Bool("verbose", false, "show the host's console on stderr")
+	return func() error {
+		var err error
+		if o.Memory, err = parseSize(*memory); err != nil {
+			return fmt.Errorf("--memory: %w", err)
+		}
+		if *verbose {
+			o.Console = os.Stderr
+		}
+		return o.check()
+	}
+}
+
+// parse reads a command line. A status other than 0 is final, as is help.
+func parse(fs *flag.FlagSet, args []string, stdout, stderr io.Writer, finish func() error) (status int, done bool) {
+	fs.SetOutput(io.Discard)
+	err := fs.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(stdout, usage)
+		fs.SetOutput(stdout)
+		fs.PrintDefaults()
+		return 0, true
+	}
+	if err == nil {
+		err = finish()
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "lab: %v: see 'lab --help'\n", err)
+		return statusUsage, true
+	}
+	return 0, false
 }
 
 func mainRun(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	o := Options{Stdin: stdin, Stdout: stdout, Stderr: stderr, Log: stderr}
 	fs := flag.NewFlagSet("lab", flag.ContinueOnError)
-	fs.SetOutput(stderr)
-	fs.IntVar(&o.CPUs, "cpus", 2, "CPUs of the host")
-	memory := fs.String("memory", "3G", "memory of the host")
-	fs.BoolVar(&o.Deterministic, "deterministic", false, "count instructions for time")
-	fs.DurationVar(&o.Timeout, "timeout", 0, "end the command after this long")
-	fs.StringVar(&o.Kernel, "kernel", "", "kernel file, or pattern of Debian package names")
-	fs.Func("share", "folder that the command may write (repeatable)", func(s string) error {
-		o.Shares = append(o.Shares, s)
-		return nil
-	})
-	verbose := fs.Bool("verbose", false, "show the host's console")
-	if err := fs.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return 0
+	finish := hostFlags(fs, &o)
+	fs.DurationVar(&o.Timeout, "timeout", 0, "end the command and its host after this `duration`")
+	status, done := parse(fs, args, stdout, stderr, func() error {
+		if o.Args = fs.Args(); len(o.Args) == 0 {
+			return errors.New("no command given")
 		}
-		return statusUsage
-	}
-	o.Args = fs.Args()
-	if len(o.Args) == 0 {
-		fmt.Fprintln(stderr, "lab: no command given")
-		return statusUsage
-	}
-	var err error
-	if o.Memory, err = parseSize(*memory); err != nil {
-		fmt.Fprintln(stderr, "lab: --memory:", err)
-		return statusUsage
-	}
-	if *verbose {
-		o.Console = os.Stderr
+		return finish()
+	})
+	if done {
+		return status
 	}
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGWINCH)
@@ -82,6 +126,8 @@ func report(stderr io.Writer, status int, err error) int {
 	switch {
 	case err == nil:
 		return status
+	case errors.Is(err, errTests):
+		return statusTests
 	case errors.As(err, &sig):
 		return 128 + int(sig.Signal)
 	case errors.As(err, &exec):
@@ -96,36 +142,81 @@ func report(stderr io.Writer, status int, err error) int {
 }
 
 func mainKernel(args []string, stdout, stderr io.Writer) int {
-	if len(args) != 1 {
-		fmt.Fprintln(stderr, "lab: usage: lab kernel PATTERN")
-		return statusUsage
+	fs := flag.NewFlagSet("lab kernel", flag.ContinueOnError)
+	status, done := parse(fs, args, stdout, stderr, func() error {
+		if fs.NArg() != 1 {
+			return errors.New("lab kernel takes one pattern of Debian package names")
+		}
+		return nil
+	})
+	if done {
+		return status
 	}
-	k, err := FetchKernel(context.Background(), args[0], stderr)
+	ctx, stop := interruptible()
+	defer stop()
+	k, err := FetchKernel(ctx, fs.Arg(0), stderr)
 	if err != nil {
-		fmt.Fprintln(stderr, "lab:", err)
-		return statusFailed
+		return report(stderr, 0, cause(ctx, err))
 	}
 	fmt.Fprintln(stdout, k.Vmlinuz())
 	return 0
 }
 
-// parseSize reads a size in bytes with an optional K, M, G or T.
-func parseSize(s string) (uint64, error) {
-	shift := 0
-	num := strings.TrimSuffix(strings.ToUpper(s), "B")
-	if i := strings.IndexByte("KMGT", lastByte(num)); i >= 0 {
-		shift, num = 10*(i+1), num[:len(num)-1]
+func mainTest(args []string, stdout, stderr io.Writer) int {
+	s := Suite{Stdout: stdout, Stderr: stderr, Direct: HostHasKVM()}
+	s.Host.Log = stderr
+	fs := flag.NewFlagSet("lab test", flag.ContinueOnError)
+	finish := hostFlags(fs, &s.Host)
+	fs.StringVar(&s.Run, "run", "^TestKVM", "`pattern` of the tests to run")
+	fs.BoolVar(&s.Verbose, "v", false, "print each test as it runs")
+	fs.BoolVar(&s.Direct, "direct", s.Direct, "run on this machine, not in the lab (default where it has KVM)")
+	race := fs.Bool("race", true, "look for data races")
+	fs.IntVar(&s.Count, "count", 1, "run each test this `number` of times")
+	fs.DurationVar(&s.Timeout, "timeout", 0, "`duration` that one package may take (default 10m)")
+	fs.StringVar(&s.CoverProfile, "coverprofile", "", "write the coverage of all packages to this `file`")
+	fs.StringVar(&s.CoverPackage, "coverpkg", "", "`pattern` of the packages to cover (default each its own)")
+	status, done := parse(fs, args, stdout, stderr, finish)
+	if done {
+		return status
 	}
-	n, err := strconv.ParseUint(num, 10, 64)
-	if err != nil || n > 1<<62>>shift {
-		return 0, fmt.Errorf("%q is not a size: write 512M or 3G", s)
-	}
-	return n << shift, nil
+	s.NoRace, s.Packages = !*race, fs.Args()
+	ctx, stop := interruptible()
+	defer stop()
+	return report(stderr, 0, cause(ctx, s.Test(ctx)))
 }
 
-func lastByte(s string) byte {
-	if s == "" {
-		return 0
+// interruptible is a context that a signal ends, with a *SignalError.
+func interruptible() (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	go func() {
+		select {
+		case s := <-signals:
+			if sig, ok := s.(syscall.Signal); ok {
+				cancel(&SignalError{sig})
+			}
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		cancel(nil)
 	}
-	return s[len(s)-1]
+}
+
+// absolute makes a path absolute and checks that it is a folder.
+func absolute(dir string) (string, error) {
+	path, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	st, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if !st.IsDir() {
+		return "", fmt.Errorf("%s: not a folder", path)
+	}
+	return path, nil
 }

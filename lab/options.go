@@ -1,9 +1,26 @@
 package lab
 
 import (
+	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
 	"time"
+)
+
+// What L1 is like when nothing is asked for.
+const (
+	defaultCPUs        = 2
+	defaultMemory      = 3 << 30 // bytes
+	defaultBootTimeout = 2 * time.Minute
+)
+
+// Bounds of L1: less memory does not start, more CPUs only slow it down.
+const (
+	minMemory = 512 << 20 // bytes
+	maxMemory = 1 << 40   // bytes
+	maxCPUs   = 64
 )
 
 // Options say how one command runs in L1. The zero value of a field asks for
@@ -23,7 +40,8 @@ type Options struct {
 	Shares []string
 	// Kernel is a file, or a pattern of Debian package names.
 	Kernel string
-	// Agent is the program that serves in L1: this one by default.
+	// Agent is the program that serves in L1 (its main calls Serve when InL1):
+	// this one by default.
 	Agent string
 	// Console receives L1's console as well, when not nil.
 	Console io.Writer
@@ -46,16 +64,34 @@ type Options struct {
 	Log io.Writer
 }
 
+// check finds what cannot work before anything is started.
+func (o Options) check() error {
+	switch {
+	case o.CPUs < 0 || o.CPUs > maxCPUs:
+		return fmt.Errorf("--cpus %d: a host of the lab has 1 to %d", o.CPUs, maxCPUs)
+	case o.Memory != 0 && (o.Memory < minMemory || o.Memory > maxMemory):
+		return fmt.Errorf("--memory: a host of the lab has 512M to 1T")
+	case o.Timeout < 0:
+		return fmt.Errorf("--timeout %v: negative", o.Timeout)
+	}
+	for _, dir := range o.Shares {
+		if _, err := absolute(dir); err != nil {
+			return fmt.Errorf("--share: %w", err)
+		}
+	}
+	return nil
+}
+
 // withDefaults fills what was left out.
 func (o Options) withDefaults() (Options, error) {
 	if o.CPUs == 0 {
-		o.CPUs = 2
+		o.CPUs = defaultCPUs
 	}
 	if o.Memory == 0 {
-		o.Memory = 3 << 30
+		o.Memory = defaultMemory
 	}
 	if o.BootTimeout == 0 {
-		o.BootTimeout = 2 * time.Minute
+		o.BootTimeout = defaultBootTimeout
 	}
 	if o.Kernel == "" {
 		o.Kernel = defaultKernel
@@ -77,5 +113,27 @@ func (o Options) withDefaults() (Options, error) {
 			return o, err
 		}
 	}
-	return o, nil
+	shares := make([]string, len(o.Shares))
+	for i, dir := range o.Shares {
+		if shares[i], err = absolute(dir); err != nil {
+			return o, fmt.Errorf("share: %w", err)
+		}
+	}
+	o.Shares = shares
+	return o, o.check()
+}
+
+// parseSize reads a size in bytes: a number with an optional K, M, G or T.
+func parseSize(s string) (uint64, error) {
+	num, shift := s, 0
+	if s != "" {
+		if i := strings.IndexByte("KMGT", s[len(s)-1]&^0x20); i >= 0 {
+			num, shift = s[:len(s)-1], 10*(i+1)
+		}
+	}
+	n, err := strconv.ParseUint(num, 10, 64)
+	if err != nil || n > 1<<62>>shift {
+		return 0, fmt.Errorf("%q is not a size: write 512M or 3G", s)
+	}
+	return n << shift, nil
 }

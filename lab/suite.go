@@ -1,0 +1,292 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gureum/gureum/guest/agent"
+)
+
+// Suite is a run of the Go tests that need KVM, in one L1 for all of them, or
+// right here where the machine has KVM.
+type Suite struct {
+	// Host says what L1 is like. Its command and streams are not used.
+	Host Options
+	// Direct runs the tests on this machine.
+	Direct bool
+
+	Packages     []string // as 'go list' takes them; "." by default
+	Run          string   // pattern of test names; "^TestKVM" by default
+	Verbose      bool
+	NoRace       bool
+	Count        int           // how often each test runs; 1 by default
+	Timeout      time.Duration // of one package; 10 minutes by default
+	CoverPackage string        // pattern of packages to cover; each its own by default
+	CoverProfile string        // file to write, "" = none
+
+	// Stdout receives what 'go test' would print, Stderr build errors.
+	Stdout, Stderr io.Writer
+}
+
+// overtime is how long a test program has to end by itself when its time is
+// up (it prints its stacks) before it is ended.
+const overtime = 30 * time.Second
+
+// errTests is returned when tests fail, which has been told already.
+var errTests = errors.New("tests failed")
+
+// Test runs the suite. The error is errTests when it was told on Stdout.
+func (s Suite) Test(ctx context.Context) error {
+	s = s.withDefaults()
+	pkgs, err := s.find(ctx)
+	if err != nil {
+		return err
+	}
+	if len(pkgs) == 0 {
+		fmt.Fprintln(s.Stderr, "lab: no package has a *_kvm_test.go")
+		return nil
+	}
+	tmp, err := os.MkdirTemp("", "gureum-lab-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	built, err := s.build(ctx, tmp, pkgs)
+	if err != nil {
+		return err
+	}
+	s.Host.Shares = append(s.Host.Shares, tmp)
+	r := &suiteRun{Suite: s}
+	defer r.close()
+	for _, p := range built {
+		if !r.test(ctx, p) && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	if s.CoverProfile != "" {
+		if err := mergeProfiles(s.CoverProfile, built); err != nil {
+			return err
+		}
+	}
+	if r.failed || len(built) < len(pkgs) {
+		return errTests
+	}
+	return nil
+}
+
+func (s Suite) withDefaults() Suite {
+	if len(s.Packages) == 0 {
+		s.Packages = []string{"."}
+	}
+	if s.Run == "" {
+		s.Run = "^TestKVM"
+	}
+	if s.Count == 0 {
+		s.Count = 1
+	}
+	if s.Timeout == 0 {
+		s.Timeout = 10 * time.Minute
+	}
+	return s
+}
+
+// testPackage is a package with tests that need KVM.
+type testPackage struct {
+	path, dir string
+	binary    string
+	profile   string // coverage, written by the test program
+}
+
+// find lists the packages that have a file named *_kvm_test.go.
+func (s Suite) find(ctx context.Context) ([]testPackage, error) {
+	format := "{{.ImportPath}}\t{{.Dir}}{{range .TestGoFiles}}\t{{.}}{{end}}{{range .XTestGoFiles}}\t{{.}}{{end}}"
+	var out bytes.Buffer
+	cmd := goCommand(ctx, append([]string{"list", "-f", format}, s.Packages...)...)
+	cmd.Stdout, cmd.Stderr = &out, s.Stderr
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("list the packages: %w", err)
+	}
+	return parseList(out.String()), nil
+}
+
+func parseList(out string) []testPackage {
+	var pkgs []testPackage
+	for line := range strings.Lines(out) {
+		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		for _, file := range f[min(2, len(f)):] {
+			if strings.HasSuffix(file, "_kvm_test.go") {
+				pkgs = append(pkgs, testPackage{path: f[0], dir: f[1]})
+				break
+			}
+		}
+	}
+	return pkgs
+}
+
+// build compiles the test programs. A package that does not compile is told
+// as 'go test' does and left out.
+func (s Suite) build(ctx context.Context, tmp string, pkgs []testPackage) ([]testPackage, error) {
+	var built []testPackage
+	for i, p := range pkgs {
+		p.binary = filepath.Join(tmp, fmt.Sprintf("%d-%s.test", i, filepath.Base(p.path)))
+		p.profile = filepath.Join(tmp, strconv.Itoa(i)+".cover")
+		args := []string{"test", "-c", "-o", p.binary}
+		if !s.NoRace {
+			args = append(args, "-race")
+		}
+		if s.CoverProfile != "" {
+			args = append(args, "-cover", "-covermode=atomic")
+		}
+		if s.CoverPackage != "" {
+			args = append(args, "-coverpkg="+s.CoverPackage)
+		}
+		cmd := goCommand(ctx, append(args, p.path)...)
+		if !s.NoRace {
+			cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
+		}
+		cmd.Stdout, cmd.Stderr = s.Stderr, s.Stderr
+		err := cmd.Run()
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err != nil {
+			fmt.Fprintf(s.Stdout, "FAIL\t%s [build failed]\n", p.path)
+			continue
+		}
+		built = append(built, p)
+	}
+	return built, nil
+}
+
+// goCommand is the go tool, with all that it starts ended when ctx is.
+func goCommand(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
+	return cmd
+}
+
+// suiteRun is a suite whose programs are built.
+type suiteRun struct {
+	Suite
+	host   *Host // nil: none yet, or the last one broke
+	failed bool
+}
+
+// test runs one package's tests and tells the result; false when they failed.
+func (r *suiteRun) test(ctx context.Context, p testPackage) bool {
+	var out bytes.Buffer
+	var w io.Writer = &out
+	if r.Verbose {
+		w = io.MultiWriter(r.Stdout, &out)
+	}
+	err := r.boot(ctx)
+	began, status := time.Now(), 0
+	if err == nil {
+		status, err = r.run(ctx, p, w)
+	}
+	took := time.Since(began)
+	if err == nil && status == 0 {
+		fmt.Fprintf(r.Stdout, "ok  \t%s\t%.3fs%s\n", p.path, took.Seconds(), remarks(out.String()))
+		return true
+	}
+	r.failed = true
+	if !r.Verbose {
+		_, _ = r.Stdout.Write(out.Bytes())
+	}
+	var host *HostError
+	if errors.As(err, &host) {
+		fmt.Fprintln(r.Stdout, "lab:", err)
+		r.close() // the next package gets a fresh one
+	} else if err != nil {
+		fmt.Fprintln(r.Stdout, "lab:", err)
+	}
+	fmt.Fprintf(r.Stdout, "FAIL\t%s\t%.3fs\n", p.path, took.Seconds())
+	return false
+}
+
+// remarks are what 'go test' puts behind the time of a package.
+func remarks(out string) string {
+	var s string
+	for line := range strings.Lines(out) {
+		line = strings.TrimSpace(line)
+		switch {
+		case strings.HasPrefix(line, "coverage: "):
+			s += "\t" + line
+		case line == "testing: warning: no tests to run":
+			s += " [no tests to run]"
+		}
+	}
+	return s
+}
+
+// run starts a package's test program, here or in L1.
+func (r *suiteRun) run(ctx context.Context, p testPackage, out io.Writer) (int, error) {
+	args := []string{
+		p.binary, "-test.run=" + r.Run, "-test.timeout=" + r.Timeout.String(),
+		"-test.count=" + strconv.Itoa(r.Count), "-test.paniconexit0",
+	}
+	if r.Verbose {
+		args = append(args, "-test.v=true")
+	}
+	if r.CoverProfile != "" {
+		args = append(args, "-test.coverprofile="+p.profile)
+	}
+	ctx, done := context.WithTimeout(ctx, r.Timeout+overtime)
+	defer done()
+	if r.Direct {
+		return runDirect(ctx, p.dir, args, out)
+	}
+	status, err := r.host.Run(ctx, agent.Command{
+		Args: args, Env: os.Environ(), CleanEnv: true, Dir: p.dir,
+		Stdout: out, Stderr: out, KillDelay: killDelay,
+	})
+	if err != nil {
+		return status, err
+	}
+	return status, r.host.Sync(ctx)
+}
+
+// boot starts L1 where there is none.
+func (r *suiteRun) boot(ctx context.Context) error {
+	if r.Direct || r.host != nil {
+		return nil
+	}
+	host, err := Boot(ctx, r.Host)
+	if err == nil {
+		r.host = host
+	}
+	return err
+}
+
+func (r *suiteRun) close() {
+	if r.host != nil {
+		r.host.Close()
+		r.host = nil
+	}
+}
+
+// runDirect runs a test program on this machine.
+func runDirect(ctx context.Context, dir string, args []string, out io.Writer) (int, error) {
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, out
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && ctx.Err() == nil {
+		return 1, nil
+	}
+	return 0, err
+}

@@ -22,8 +22,12 @@ type aptPackage struct {
 	Depends string
 }
 
+// errLists marks what newer package lists may mend: they know no such package,
+// or one that has vanished from the archive.
+var errLists = errors.New("package lists out of date")
+
 // errNotInLists means that the package lists know no such package.
-var errNotInLists = errors.New("not in the package lists")
+var errNotInLists = fmt.Errorf("%w: no such package", errLists)
 
 // apt is the Debian package client. Log receives what the client prints.
 type apt struct{ log io.Writer }
@@ -37,7 +41,7 @@ func (a apt) run(ctx context.Context, dir, name string, args ...string) ([]byte,
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	if err := cmd.Run(); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
-			return nil, fmt.Errorf("%s: not found: the lab fetches its kernels with the Debian package client", name)
+			return nil, fmt.Errorf("%s: not found: the lab prepares its kernels with Debian's own tools: run 'make setup'", name)
 		}
 		return nil, fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, lastLine(errOut.Bytes()))
 	}
@@ -98,7 +102,9 @@ func (a apt) newest(ctx context.Context, pattern string) (aptPackage, error) {
 	}
 	var best aptPackage
 	for _, p := range found {
-		if best.Name == "" || compareVersions(p.Version, best.Version) > 0 {
+		// Among flavours of one version the plainest: the shortest name.
+		c := compareVersions(p.Version, best.Version)
+		if best.Name == "" || c > 0 || c == 0 && len(p.Name) < len(best.Name) {
 			best = p
 		}
 	}
@@ -112,7 +118,7 @@ func (a apt) download(ctx context.Context, dir string, p aptPackage) (string, er
 	// As root the client would drop to user _apt, who may not write here.
 	_, err := a.run(ctx, dir, "apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", p.Name+"="+p.Version)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%w: %w", errLists, err)
 	}
 	debs, err := filepath.Glob(filepath.Join(dir, "*.deb"))
 	if err != nil || len(debs) != 1 {
@@ -123,7 +129,7 @@ func (a apt) download(ctx context.Context, dir string, p aptPackage) (string, er
 		return "", err
 	}
 	if p.SHA256 == "" || sum != p.SHA256 {
-		return "", fmt.Errorf("download %s %s: SHA-256 is %s, the package lists say %q", p.Name, p.Version, sum, p.SHA256)
+		return "", fmt.Errorf("download %s %s: %w: its SHA-256 is %s, the lists say %q", p.Name, p.Version, errLists, sum, p.SHA256)
 	}
 	return debs[0], nil
 }

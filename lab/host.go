@@ -86,9 +86,11 @@ func (s setup) apply() error {
 // bindMachineFolders brings the kernel's modules to their place, and the
 // working directory where L1's own mounts hide it.
 func (s setup) bindMachineFolders() error {
-	modules := mount{machineRoot + s.modules, filepath.Join("/lib/modules", filepath.Base(s.modules)), "", unix.MS_BIND, ""}
-	if err := modules.do(); err != nil {
-		return err
+	if s.modules != "" {
+		m := mount{machineRoot + s.modules, filepath.Join("/lib/modules", filepath.Base(s.modules)), "", unix.MS_BIND, ""}
+		if err := m.do(); err != nil {
+			return err
+		}
 	}
 	for _, top := range []string{"/run/", "/dev/shm/"} {
 		if strings.HasPrefix(s.dir, top) {

@@ -21,13 +21,15 @@ var initScript string
 
 // bootModules are what L1 needs before it sees this machine's files, and KVM
 // itself, which is quicker to load from memory than over the share.
-var bootModules = []string{"virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay", "kvm-amd"}
+func bootModules() []string {
+	return []string{"virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay", "kvm-amd"}
+}
 
-// initrd returns the path of the initial RAM disk for a kernel, built at
-// first use. Its name carries a hash of its ingredients, so a changed lab
-// builds a new one.
-func (s store) initrd(ctx context.Context, k Kernel, busybox string) (string, error) {
-	modules, err := moduleFiles(k.Modules(), bootModules)
+// initrd returns the path of the initial RAM disk for a kernel with the given
+// module folder ("" when all is built in), built into dir at first use. Its
+// name carries a hash of its ingredients, so a changed lab builds a new one.
+func (s store) initrd(ctx context.Context, dir, moduleDir, busybox string) (string, error) {
+	modules, err := moduleFiles(moduleDir, bootModules())
 	if err != nil {
 		return "", err
 	}
@@ -36,7 +38,7 @@ func (s store) initrd(ctx context.Context, k Kernel, busybox string) (string, er
 		return "", err
 	}
 	key := sha256.Sum256([]byte(strings.Join(append([]string{initScript, bb}, modules...), "\x00")))
-	path := filepath.Join(k.Dir, "initrd-"+hex.EncodeToString(key[:8]))
+	path := filepath.Join(dir, "initrd-"+hex.EncodeToString(key[:8]))
 	if whole(path) {
 		return path, nil
 	}
@@ -45,31 +47,39 @@ func (s store) initrd(ctx context.Context, k Kernel, busybox string) (string, er
 		return "", err
 	}
 	defer unlock()
-	if whole(path) {
+	if whole(path) { // built while we waited
 		return path, nil
 	}
+	if err := s.buildInitrd(ctx, path, moduleDir, modules, busybox); err != nil {
+		return "", fmt.Errorf("build L1's initial RAM disk: %w", err)
+	}
+	return path, nil
+}
+
+// buildInitrd builds the RAM disk beside its place and moves it there, with
+// its hash first. The caller holds the lock.
+func (s store) buildInitrd(ctx context.Context, path, moduleDir string, modules []string, busybox string) error {
 	s.sweep()
 	tmp, err := os.MkdirTemp(s.dir, "tmp-")
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer os.RemoveAll(tmp)
-	root := filepath.Join(tmp, "root")
-	if err := fillInitrd(root, k.Modules(), modules, busybox); err != nil {
-		return "", fmt.Errorf("build L1's initial RAM disk: %w", err)
+	root, image := filepath.Join(tmp, "root"), filepath.Join(tmp, "image")
+	if err := fillInitrd(root, moduleDir, modules, busybox); err != nil {
+		return err
 	}
-	image := filepath.Join(tmp, "image")
 	if err := packCPIO(ctx, root, image); err != nil {
-		return "", fmt.Errorf("build L1's initial RAM disk: %w", err)
+		return err
 	}
 	sum, err := fileSHA256(image)
 	if err != nil {
-		return "", err
+		return err
 	}
 	if err := os.WriteFile(path+".sha256", []byte(sum+"\n"), 0o644); err != nil {
-		return "", err
+		return err
 	}
-	return path, os.Rename(image, path)
+	return os.Rename(image, path)
 }
 
 // whole says whether a file has the hash recorded beside it.
@@ -86,6 +96,9 @@ func whole(path string) bool {
 // they must be loaded, from modules.dep. A name that has no file is built
 // into the kernel or absent, and is left out.
 func moduleFiles(dir string, names []string) ([]string, error) {
+	if dir == "" {
+		return nil, nil
+	}
 	text, err := os.ReadFile(filepath.Join(dir, "modules.dep"))
 	if err != nil {
 		return nil, fmt.Errorf("read the module list: %w", err)

@@ -28,14 +28,8 @@ type Kernel struct {
 // Vmlinuz is the path of the kernel image as Debian ships it.
 func (k Kernel) Vmlinuz() string { return filepath.Join(k.Dir, "boot", "vmlinuz-"+k.Release) }
 
-// bootImage is what QEMU starts: the unpacked kernel where there is one.
-func (k Kernel) bootImage() string {
-	elf := filepath.Join(k.Dir, "boot", "vmlinux-"+k.Release)
-	if _, err := os.Stat(elf); err == nil {
-		return elf
-	}
-	return k.Vmlinuz()
-}
+// vmlinux is where the unpacked kernel is kept, if it could be unpacked.
+func (k Kernel) vmlinux() string { return filepath.Join(k.Dir, "boot", "vmlinux-"+k.Release) }
 
 // Modules is the path of the kernel's module folder.
 func (k Kernel) Modules() string { return filepath.Join(k.Dir, "lib", "modules", k.Release) }
@@ -48,8 +42,7 @@ func FetchKernel(ctx context.Context, pattern string, log io.Writer) (Kernel, er
 	if err != nil {
 		return Kernel{}, err
 	}
-	s := store{dir: cache, apt: apt{log: log}, lists: "/var/lib/apt/lists"}
-	return s.kernel(ctx, pattern)
+	return newStore(cache, log).kernel(ctx, pattern)
 }
 
 // store is the cache of kernels: one folder a package version, and one small
@@ -58,6 +51,10 @@ type store struct {
 	dir   string
 	apt   apt
 	lists string // apt's folder of package lists
+}
+
+func newStore(dir string, log io.Writer) store {
+	return store{dir: dir, apt: apt{log: log}, lists: "/var/lib/apt/lists"}
 }
 
 // kernel finds or fetches the kernel that pattern stands for.
@@ -84,7 +81,11 @@ func (s store) kernel(ctx context.Context, pattern string) (Kernel, error) {
 		}
 		return Kernel{}, fmt.Errorf("kernel %s: %w", pattern, err)
 	}
-	return k, s.remember(pattern, k)
+	if err := s.remember(pattern, k); err != nil {
+		return Kernel{}, err
+	}
+	s.prune()
+	return k, nil
 }
 
 // fetch looks the pattern up in the archive and unpacks what it stands for.
@@ -92,7 +93,7 @@ func (s store) kernel(ctx context.Context, pattern string) (Kernel, error) {
 // once.
 func (s store) fetch(ctx context.Context, pattern string) (Kernel, error) {
 	k, err := s.fetchOnce(ctx, pattern)
-	if err == nil || ctx.Err() != nil {
+	if err == nil || ctx.Err() != nil || !errors.Is(err, errLists) {
 		return k, err
 	}
 	if uerr := s.apt.update(ctx); uerr != nil {
@@ -159,12 +160,12 @@ func (s store) build(ctx context.Context, p aptPackage) (Kernel, error) {
 	if _, err := s.apt.run(ctx, "", "depmod", "-b", root, release); err != nil {
 		return Kernel{}, err
 	}
-	// Best effort: what cannot be unpacked here unpacks itself, slowly.
-	image := filepath.Join(root, "boot", "vmlinuz-"+release)
-	if err := unpackKernel(image, filepath.Join(root, "boot", "vmlinux-"+release)); err != nil {
-		fmt.Fprintf(s.apt.log, "lab: %v\n", err)
+	// What cannot be unpacked here unpacks itself, slowly.
+	k := Kernel{Release: release, Dir: root}
+	if err := unpackKernel(k.Vmlinuz(), k.vmlinux()); err != nil && ctx.Err() != nil {
+		return Kernel{}, ctx.Err()
 	}
-	if err := writeManifest(root, p, release); err != nil {
+	if err := writeManifest(k, p); err != nil {
 		return Kernel{}, err
 	}
 	dst := s.path(p.Name, p.Version)

@@ -14,6 +14,7 @@ import (
 type Host struct {
 	qemu   *emulator
 	client *agent.Client
+	kernel hostKernel
 	shares bool
 
 	watching sync.WaitGroup
@@ -47,16 +48,21 @@ func Boot(ctx context.Context, o Options) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, modules, err := prepare(ctx, o)
+	k, err := prepareKernel(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	qemu, err := startEmulator(m, o.Console)
+	qemu, err := startEmulator(machine{
+		vmlinuz: k.boot, initrd: k.initrd, cpus: o.CPUs, memory: o.Memory,
+		deterministic: o.Deterministic, agent: o.Agent, shares: o.Shares,
+	}, o.Console)
 	if err != nil {
+		k.release()
 		return nil, err
 	}
-	h := &Host{qemu: qemu, shares: len(o.Shares) > 0, stop: make(chan struct{})}
-	if err := h.connect(ctx, o, setup{modules: modules, dir: o.Dir, shares: o.Shares}); err != nil {
+	h := &Host{qemu: qemu, kernel: k, shares: len(o.Shares) > 0, stop: make(chan struct{})}
+	if err := h.connect(ctx, o, setup{modules: k.modules, dir: o.Dir, shares: o.Shares}); err != nil {
+		k.release()
 		return nil, err
 	}
 	if !o.Deterministic { // there, pings would be noise
@@ -209,5 +215,6 @@ func (h *Host) Close() {
 		h.qemu.kill()
 		h.client.Close()
 		h.watching.Wait()
+		h.kernel.release()
 	})
 }

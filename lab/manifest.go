@@ -1,38 +1,68 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // manifestName is the file in a kernel's cache folder that says what is in it.
 const manifestName = "lab-manifest"
 
-// writeManifest records the package and the hashes of the files that L1
-// cannot start without.
-func writeManifest(root string, p aptPackage, release string) error {
+// writeManifest records the package, the hashes of the files that L1 cannot
+// start without, and the size of all its modules together.
+func writeManifest(k Kernel, p aptPackage) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "package %s\nversion %s\nsha256 %s\nrelease %s\n", p.Name, p.Version, p.SHA256, release)
-	for _, rel := range checkedFiles(release) {
-		sum, err := fileSHA256(filepath.Join(root, rel))
+	fmt.Fprintf(&b, "package %s\nversion %s\nsha256 %s\nrelease %s\n", p.Name, p.Version, p.SHA256, k.Release)
+	for _, path := range []string{
+		k.Vmlinuz(), k.vmlinux(),
+		filepath.Join(k.Modules(), "modules.dep"), filepath.Join(k.Modules(), "modules.dep.bin"),
+	} {
+		sum, err := fileSHA256(path)
+		if errors.Is(err, fs.ErrNotExist) && path == k.vmlinux() {
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("package %s: %w", p.Name, err)
 		}
+		rel, err := filepath.Rel(k.Dir, path)
+		if err != nil {
+			return err
+		}
 		fmt.Fprintf(&b, "file %s %s\n", sum, rel)
 	}
-	return os.WriteFile(filepath.Join(root, manifestName), []byte(b.String()), 0o644)
+	size, err := treeSize(k.Modules())
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(&b, "modules %d\n", size)
+	return os.WriteFile(filepath.Join(k.Dir, manifestName), []byte(b.String()), 0o644)
 }
 
-// checkedFiles are the files whose hashes are checked at every use.
-func checkedFiles(release string) []string {
-	return []string{
-		filepath.Join("boot", "vmlinuz-"+release),
-		filepath.Join("lib", "modules", release, "modules.dep"),
-		filepath.Join("lib", "modules", release, "modules.dep.bin"),
-	}
+// treeSize adds up the sizes of the files below dir, in bytes.
+func treeSize(dir string) (int64, error) {
+	var size int64
+	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		st, err := d.Info()
+		if err == nil {
+			size += st.Size()
+		}
+		return err
+	})
+	return size, err
 }
+
+// errDamaged means that a cached kernel is not what was put there.
+var errDamaged = errors.New("damaged")
 
 // open returns a cached kernel after checking that it is whole.
 func (s store) open(name, version string) (Kernel, error) {
@@ -53,18 +83,73 @@ func (s store) open(name, version string) (Kernel, error) {
 				return Kernel{}, err
 			}
 			if sum != f[1] {
-				return Kernel{}, fmt.Errorf("cached %s: damaged", filepath.Join(dir, f[2]))
+				return Kernel{}, fmt.Errorf("cached %s: %w", filepath.Join(dir, f[2]), errDamaged)
+			}
+		case len(f) == 2 && f[0] == "modules":
+			size, err := treeSize(k.Modules())
+			if err != nil {
+				return Kernel{}, err
+			}
+			if strconv.FormatInt(size, 10) != f[1] {
+				return Kernel{}, fmt.Errorf("cached %s: %w", k.Modules(), errDamaged)
 			}
 		}
 	}
 	if k.Release == "" {
-		return Kernel{}, fmt.Errorf("cached %s: no release in its manifest", dir)
+		return Kernel{}, fmt.Errorf("cached %s: %w", dir, errDamaged)
 	}
 	return k, nil
 }
 
-// pattern file: "<package> <version>", newer than the package lists as long
-// as it need not be looked up again.
+// hold keeps a kernel from being pruned until the returned function is
+// called, or this process ends.
+func (k Kernel) hold() (release func(), err error) {
+	path := filepath.Join(k.Dir, manifestName)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(f, unix.LOCK_SH); err != nil {
+		f.Close()
+		return nil, err
+	}
+	if _, err := os.Stat(path); err != nil { // pruned while we waited
+		f.Close()
+		return nil, err
+	}
+	return func() { f.Close() }, nil
+}
+
+// prune removes kernels that no pattern stands for any more and that no lab
+// runs. The caller holds the store's lock.
+func (s store) prune() {
+	wanted := map[string]bool{}
+	patterns, _ := filepath.Glob(filepath.Join(s.dir, "pattern-*"))
+	for _, path := range patterns {
+		text, err := os.ReadFile(path)
+		if f := strings.Fields(string(text)); err == nil && len(f) == 2 {
+			wanted[s.path(f[0], f[1])] = true
+		}
+	}
+	dirs, _ := filepath.Glob(filepath.Join(s.dir, "kernels", "*"))
+	for _, dir := range dirs {
+		if wanted[dir] {
+			continue
+		}
+		f, err := os.Open(filepath.Join(dir, manifestName))
+		if err != nil {
+			os.RemoveAll(dir)
+			continue
+		}
+		if flock(f, unix.LOCK_EX|unix.LOCK_NB) == nil {
+			os.RemoveAll(dir)
+		}
+		f.Close()
+	}
+}
+
+// patternFile holds "<package> <version>", and is newer than the package lists
+// as long as the pattern need not be looked up again.
 func (s store) patternFile(pattern string) string {
 	clean := strings.NewReplacer("/", "%2F", "%", "%25").Replace(pattern)
 	return filepath.Join(s.dir, "pattern-"+clean)

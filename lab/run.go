@@ -16,30 +16,6 @@ import (
 // killDelay is how long a command has to end when its time is up.
 const killDelay = 2 * time.Second
 
-// prepare fetches and builds what L1 needs; modules is its module folder.
-func prepare(ctx context.Context, o Options) (m machine, modules string, err error) {
-	cache, err := CacheDir()
-	if err != nil {
-		return m, "", err
-	}
-	k, err := FetchKernel(ctx, o.Kernel, o.Log)
-	if err != nil {
-		return m, "", err
-	}
-	busybox, err := tool("busybox")
-	if err != nil {
-		return m, "", err
-	}
-	initrd, err := store{dir: cache}.initrd(ctx, k, busybox)
-	if err != nil {
-		return m, "", err
-	}
-	return machine{
-		vmlinuz: k.bootImage(), initrd: initrd, cpus: o.CPUs, memory: o.Memory,
-		deterministic: o.Deterministic, agent: o.Agent, shares: o.Shares,
-	}, k.Modules(), nil
-}
-
 // SignalError is why a run ended that a signal has ended.
 type SignalError struct{ Signal syscall.Signal }
 

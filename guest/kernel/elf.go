@@ -209,7 +209,7 @@ func (e *elfFile) physical(entry uint64) (uint64, bool) {
 		return entry, true
 	}
 	for _, s := range e.segments {
-		if off := entry - s.vaddr; off < s.fileSize {
+		if off := entry - s.vaddr; off < s.memSize {
 			return s.gpa + off, true
 		}
 	}
@@ -218,7 +218,7 @@ func (e *elfFile) physical(entry uint64) (uint64, bool) {
 
 func (e *elfFile) loaded(gpa uint64) bool {
 	for _, s := range e.segments {
-		if gpa-s.gpa < s.fileSize {
+		if gpa-s.gpa < s.memSize {
 			return true
 		}
 	}

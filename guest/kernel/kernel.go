@@ -30,6 +30,8 @@ type Options struct {
 	// Copy makes Load copy a kernel and never map it. Copies cost time and memory
 	// at the start, but the host can back them by huge pages.
 	Copy bool
+
+	verbatim bool // for Extract and Inspect: no change to the unpacked ELF
 }
 
 // Format is the kind of a kernel image file.
@@ -95,6 +97,7 @@ type Image struct {
 	elfSize  uint64
 	mappable *os.File // elfData, if its pages may be mapped
 	unpacked error    // why elf is nil, for a bzImage
+	given    string   // version of an embedded kernel
 
 	cached   bool
 	cacheErr error
@@ -109,12 +112,13 @@ func (img *Image) Format() Format { return img.format }
 func (img *Image) Compression() Compression { return img.compression }
 
 // Version is the version string of a bzImage, such as "6.1.0-44-amd64 (builder)
-// #1 SMP date". An ELF file does not tell without a search: see Inspect.
+// #1 SMP date", or that given for an embedded kernel. An ELF file does not tell
+// without a search: see Inspect.
 func (img *Image) Version() string {
-	if img.header == nil {
-		return ""
+	if img.header != nil {
+		return img.header.version
 	}
-	return img.header.version
+	return img.given
 }
 
 // SetupHeader is a copy of a bzImage's setup header (see Loaded), nil for ELF.

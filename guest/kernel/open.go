@@ -25,7 +25,7 @@ func (img *Image) openELF(key string, o Options) error {
 	if err != nil {
 		return err
 	}
-	img.elf, img.elfData = elf, img.file
+	img.elf, img.elfData, img.elfSize = elf, img.file, img.size
 	if key == "" || o.NoCache || o.Copy {
 		return nil
 	}
@@ -167,6 +167,9 @@ func (img *Image) unpackTo(stream []byte, size uint64, t trailer, o Options) err
 	}
 	if err != nil {
 		return errors.Join(err, out.discard())
+	}
+	if !o.verbatim {
+		trimELF(out.content())
 	}
 	f, err := out.commit(t)
 	if f == nil {

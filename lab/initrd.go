@@ -161,8 +161,12 @@ func copyFile(dst, src string, mode fs.FileMode) error {
 
 // packCPIO writes the tree below root as a newc archive.
 func packCPIO(ctx context.Context, root, image string) error {
+	cpio, err := tool("cpio")
+	if err != nil {
+		return err
+	}
 	var list bytes.Buffer
-	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+	err = filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -181,7 +185,7 @@ func packCPIO(ctx context.Context, root, image string) error {
 	}
 	defer out.Close()
 	var errOut bytes.Buffer
-	cmd := exec.CommandContext(ctx, "cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet")
+	cmd := exec.CommandContext(ctx, cpio, "-o", "-H", "newc", "-R", "0:0", "--quiet")
 	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = root, &list, out, &errOut
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("cpio: %w: %s", err, lastLine(errOut.Bytes()))

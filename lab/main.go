@@ -73,6 +73,9 @@ func hostFlags(fs *flag.FlagSet, o *Options) (finish func() error) {
 		if *verbose {
 			o.Console = os.Stderr
 		}
+		if o.CPUs == 0 || o.Memory == 0 { // which would ask for the default
+			return errors.New("--cpus and --memory cannot be 0")
+		}
 		return o.check()
 	}
 }

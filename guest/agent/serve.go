@@ -19,6 +19,8 @@ type ServeOptions struct {
 	// Ready is called before a command starts, to finish setting the guest
 	// up. It may be called several times at once. Its error fails the command.
 	Ready func() error
+	// Connected is called each time that a host has opened a connection.
+	Connected func()
 	// Shutdown is called, once the host has its answer, to carry out what it
 	// asked for. nil = not offered.
 	Shutdown func(ShutdownKind)
@@ -83,6 +85,9 @@ func (s *server) loop() error {
 		again = nil
 		if !h.compatible() {
 			continue
+		}
+		if s.opts.Connected != nil {
+			s.opts.Connected()
 		}
 		var err error
 		if again, err = s.connection(h.nonce); err != nil {

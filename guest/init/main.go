@@ -1,0 +1,94 @@
+// Command init is the first process of the default guest: it readies the
+// system, runs commands for the host through guest/agent, buries orphans, and
+// ends the guest in order. Without a host it gives a shell on the console.
+//
+// It is built static and small (see guest/userland/mk) and started as /init,
+// or as /.gureum/init in front of somebody else's initrd, whose programs it
+// then runs. Boot time counts: the agent says hello before anything is done
+// that a command needs, and the rest happens while the host makes up its mind.
+//
+// The kernel command line sets it up; config.go lists what it understands.
+package main
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gureum/gureum/guest/agent"
+)
+
+// hostPatience is how long a host may take to answer before the console gets a
+// shell of its own.
+const hostPatience = 5 * time.Second
+
+func main() {
+	if os.Getpid() != 1 {
+		complain("init", errors.New("it is the guest's first process and does nothing as any other"))
+		os.Exit(2)
+	}
+	mountAll(firstMounts)
+	g := &guest{cfg: readConfig(), reaper: agent.NewReaper(true), heard: make(chan struct{})}
+	g.ready = sync.OnceFunc(g.prepare)
+	go g.ready()
+	go g.signals()
+	if g.cfg.exec != "" {
+		g.runOnce()
+		select {}
+	}
+	go g.consoleWhenAlone()
+	g.serve()
+	select {}
+}
+
+// guest is the running system.
+type guest struct {
+	cfg    config
+	reaper *agent.Reaper
+	ready  func() // returns when the system is complete
+
+	heard    chan struct{} // closed when a host has answered
+	once     sync.Once
+	ending   sync.Once
+	consoled sync.Once
+}
+
+// serve runs the host's commands for as long as there is a port.
+func (g *guest) serve() {
+	opts := agent.ServeOptions{
+		Env:       environment(),
+		Dir:       home,
+		Reaper:    g.reaper,
+		Ready:     func() error { g.ready(); return nil },
+		Connected: func() { g.once.Do(func() { close(g.heard) }) },
+		Shutdown:  func(k agent.ShutdownKind) { go g.end(k) },
+	}
+	for g.cfg.agent != "none" {
+		port, err := openPort(g.cfg.agent)
+		if err == nil {
+			err = agent.Serve(port, opts)
+			port.Close()
+		}
+		if err != nil {
+			if !missing(err) {
+				complain("agent port "+g.cfg.agent, err)
+			}
+			break
+		}
+		time.Sleep(time.Second) // the host closed it: it may come again
+	}
+	g.console()
+}
+
+// missing says that a port is not there: its device, or what is behind it.
+func missing(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EIO)
+}
+
+// complain writes to the console.
+func complain(what string, err error) {
+	os.Stderr.WriteString("init: " + what + ": " + err.Error() + "\n")
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/gureum/gureum/guest/initramfs"
+)
+
+// inputs are all that the archive is made of.
+type inputs struct {
+	init    []byte
+	sources string // hash of init's sources
+	busybox busybox
+	files   fs.FS // guest/userland/root
+}
+
+// archive is what is embedded: the overlay (init alone, for use in front of
+// somebody else's initrd) first, then everything else.
+type archive struct {
+	data    []byte
+	packed  []byte
+	overlay int // bytes of data
+}
+
+// pageSize lets each part be mapped into guest memory.
+const pageSize = 4096
+
+// initPath is where init lives; no user's initrd has a file there.
+const initPath = ".gureum/init"
+
+func pack(in inputs) (*archive, error) {
+	var first, rest initramfs.Archive
+	first.Dir(".gureum", initramfs.Attr{Mode: 0o755})
+	first.File(initPath, initramfs.Attr{Mode: 0o755}, in.init)
+	fill(&rest, in)
+
+	a := &archive{}
+	for _, part := range []*initramfs.Archive{&first, &rest} {
+		b, err := part.Bytes()
+		if err != nil {
+			return nil, err
+		}
+		a.data = append(a.data, b...)
+		// Zeros between archives are skipped by the kernel.
+		a.data = append(a.data, make([]byte, -len(a.data)&(pageSize-1))...)
+		if a.overlay == 0 {
+			a.overlay = len(a.data)
+		}
+	}
+	return a, nil
+}
+
+// compress makes the form that is embedded.
+func (a *archive) compress() error {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20))
+	if err != nil {
+		return err
+	}
+	a.packed = enc.EncodeAll(a.data, nil)
+	return enc.Close()
+}
+
+// directories that are empty, or whose mode is not 0755.
+var directories = map[string]uint32{
+	"dev": 0o755, "proc": 0o555, "sys": 0o555, "run": 0o755, "tmp": 0o1777, "root": 0o700,
+	"mnt": 0o755, "media": 0o755, "home": 0o755, "srv": 0o755, "opt": 0o755, "lib": 0o755,
+	"usr/local/bin": 0o755, "usr/local/sbin": 0o755, "usr/share": 0o755,
+	"var/lib": 0o755, "var/log": 0o755, "var/spool": 0o755, "var/tmp": 0o1777,
+}
+
+// links that are not applets.
+var links = map[string]string{
+	"init": initPath, "sbin": "bin", "usr/bin": "../bin", "usr/sbin": "../bin", "usr/lib": "../lib", "lib64": "lib",
+	"etc/mtab": "/proc/self/mounts", "var/run": "/run", "var/lock": "/run/lock",
+}
+
+// notLinked are applets that take the place of programs of ours, or mislead.
+var notLinked = map[string]bool{"busybox": true, "init": true, "linuxrc": true}
+
+func fill(a *initramfs.Archive, in inputs) {
+	for name, mode := range directories {
+		a.Dir(name, initramfs.Attr{Mode: mode})
+	}
+	for name, target := range links {
+		a.Symlink(name, target)
+	}
+	// Programs need these before devtmpfs is mounted: Go's runtime and the
+	// kernel open them for the first process.
+	a.CharDevice("dev/console", initramfs.Attr{Mode: 0o600}, 5, 1)
+	a.CharDevice("dev/null", initramfs.Attr{Mode: 0o666}, 1, 3)
+	a.File("bin/busybox", initramfs.Attr{Mode: 0o755}, in.busybox.data)
+	for _, name := range in.busybox.applets {
+		if !notLinked[name] {
+			a.Symlink("bin/"+name, "busybox")
+		}
+	}
+	addFiles(a, in.files)
+}
+
+// modes of files whose mode is not what a checkout gives them.
+var modes = map[string]uint32{"etc/shadow": 0o600, "etc/udhcpc/default.script": 0o755}
+
+// addFiles adds fsys with modes of our own: a checkout's depend on the umask.
+func addFiles(a *initramfs.Archive, fsys fs.FS) {
+	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return err
+		}
+		mode := modes[name]
+		if mode == 0 {
+			mode = 0o644
+		}
+		a.File(name, initramfs.Attr{Mode: mode}, data)
+		return nil
+	})
+	if err != nil {
+		panic(err) // the tree is ours
+	}
+}
+
+func digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// manifest says what is in the archive.
+func (a *archive) manifest(in inputs) string {
+	var b strings.Builder
+	for _, line := range [][2]string{
+		{"archive-sha256", digest(a.data)},
+		{"archive-size", fmt.Sprint(len(a.data))},
+		{"overlay-size", fmt.Sprint(a.overlay)},
+		{"init-sha256", digest(in.init)},
+		{"init-sources-sha256", in.sources},
+		{"init-go", runtime.Version()},
+		{"init-licence", "Apache-2.0 (LICENSE); Go's own: BSD-3-Clause"},
+		{"busybox-sha256", digest(in.busybox.data)},
+		{"busybox-package", "Debian " + busyboxPackage + " " + in.busybox.version + " amd64, /bin/busybox, unchanged"},
+		{"busybox-source", "Debian " + in.busybox.source + " (deb-src; apt-get source)"},
+		{"busybox-linked", in.busybox.builtUsing},
+		{"busybox-licence", "GPL-2.0 (COPYING.busybox); glibc: LGPL-2.1-or-later"},
+	} {
+		b.WriteString(line[0] + ": " + line[1] + "\n")
+	}
+	return b.String()
+}
+
+// constants is the Go file that names the archive.
+func (a *archive) constants() string {
+	return fmt.Sprintf(`// Code generated by guest/userland/mk. DO NOT EDIT.
+
+package userland
+
+const (
+	archiveID   = %q
+	archiveSize = %d
+	overlaySize = %d
+)
+`, digest(a.data), len(a.data), a.overlay)
+}
+
+func (a *archive) store(dir string, in inputs) error {
+	for name, data := range map[string][]byte{
+		"userland.cpio.zst": a.packed,
+		"MANIFEST":          []byte(a.manifest(in)),
+		"id.go":             []byte(a.constants()),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unpack undoes pack's compression.
+func unpack(packed []byte) ([]byte, error) {
+	dec, err := zstd.NewReader(bytes.NewReader(packed), zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		return nil, err
+	}
+	defer dec.Close()
+	var out bytes.Buffer
+	_, err = out.ReadFrom(dec)
+	return out.Bytes(), err
+}

@@ -1,0 +1,5 @@
+package broken
+
+import "testing"
+
+func TestKVMBroken(t *testing.T) { undefined() }

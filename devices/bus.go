@@ -32,9 +32,9 @@ type UnhandledFunc func(addr uint64, size int, write bool)
 //
 // It is built by one goroutine (Register, then Seal) and is immutable afterwards,
 // so Read and Write take no lock. Ranges are kept in a sorted slice: with a dozen
-// devices a binary search costs a few nanoseconds, against a microsecond and more
-// for the exit that brought the access here; a table of all 65,536 ports would save
-// nothing that can be seen.
+// devices the binary search costs about ten nanoseconds more than a table of all
+// ports would (BenchmarkBusRead), against more than a microsecond for the exit that
+// brought the access here.
 type Bus struct {
 	kind        string
 	maps        []mapping
@@ -205,9 +205,9 @@ func (b *Bus) limit() uint64 {
 }
 
 // covers reports whether all n bytes at addr, which is not below the base, belong
-// to the mapping.
+// to the mapping. No device covers an access of no bytes.
 func (m *mapping) covers(addr uint64, n int) bool {
-	return addr <= m.last && uint64(n) <= m.last-addr+1
+	return addr <= m.last && uint64(n)-1 <= m.last-addr
 }
 
 // String is the range as in an error: "serial 0x3f8-0x3ff".

@@ -17,5 +17,7 @@
 //
 // Every device keeps the same split: NAME.go (what it is, how it is made, Read and
 // Write), NAME_regs.go (registers, with the section of the specification),
-// NAME_state.go (Save and Restore), NAME_test.go and NAME_fuzz_test.go.
+// NAME_state.go (Save and Restore), NAME_test.go and NAME_fuzz_test.go. What is too
+// long for NAME.go has a file of its own, such as serial_tx.go. The devices that are
+// a single port share port.go.
 package devices

@@ -35,7 +35,7 @@ func inl(d Device, off uint64) uint32 {
 	return binary.LittleEndian.Uint32(b[:])
 }
 
-func wantByte(t *testing.T, what string, got, want uint8) {
+func wantByte(t testing.TB, what string, got, want uint8) {
 	t.Helper()
 	if got != want {
 		t.Errorf("%s = %#02x, want %#02x", what, got, want)

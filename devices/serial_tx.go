@@ -47,13 +47,13 @@ type serialTX struct {
 	busy  bool // a byte is in the transmitter: LSR.THRE and LSR.TEMT are clear
 	empty bool // the interrupt of an empty transmitter is pending
 
-	err     error         // why the sink was dropped
-	idle    chan struct{} // closed when buf has run empty; nil if nobody waits
-	wake    chan struct{} // capacity 1: the drain goroutine is to look
-	drained chan struct{} // closed when the drain goroutine ends
-	linger  time.Duration
-	stall   time.Duration
-	sink    io.Writer // the drain goroutine's own
+	err      error         // why the sink was dropped
+	progress chan struct{} // closed when the sink took bytes; nil if nobody waits
+	wake     chan struct{} // capacity 1: the drain goroutine is to look
+	drained  chan struct{} // closed when the drain goroutine ends
+	linger   time.Duration
+	stall    time.Duration
+	sink     io.Writer // the drain goroutine's own
 }
 
 func (t *serialTX) init(out io.Writer) {
@@ -159,7 +159,8 @@ func (s *Serial) take() (chunk []byte, more bool) {
 	t.urgent = false
 	if len(chunk) == 0 {
 		t.spare = chunk
-		t.runDry()
+		t.awake = false
+		t.live = t.live && !t.closed
 	}
 	more = t.live
 	t.settle()
@@ -167,18 +168,6 @@ func (s *Serial) take() (chunk []byte, more bool) {
 	s.mu.Unlock()
 	s.wake(w)
 	return chunk, more
-}
-
-// runDry notes that all output is out.
-func (t *serialTX) runDry() {
-	t.awake = false
-	if t.closed {
-		t.live = false
-	}
-	if t.idle != nil {
-		close(t.idle)
-		t.idle = nil
-	}
 }
 
 // deliver writes a chunk to the sink and gives the buffer back. A sink that fails
@@ -198,6 +187,10 @@ func (s *Serial) deliver(chunk []byte) {
 		s.mu.Lock()
 		s.stats.TxBytes += uint64(n)
 		t.flight -= n
+		if t.progress != nil {
+			close(t.progress)
+			t.progress = nil
+		}
 		s.mu.Unlock()
 	}
 	s.mu.Lock()
@@ -223,25 +216,37 @@ func (s *Serial) SinkErr() error {
 // It returns the error of a failed sink, or that of ctx.
 func (s *Serial) Flush(ctx context.Context) error {
 	s.mu.Lock()
-	t := &s.tx
-	if !t.live || len(t.buf)+t.flight == 0 {
-		defer s.mu.Unlock()
-		return t.err
-	}
-	if t.idle == nil {
-		t.idle = make(chan struct{})
-	}
-	idle := t.idle
-	t.urgent = true
+	goal := s.stats.TxBytes + uint64(len(s.tx.buf)+s.tx.flight)
+	s.tx.urgent = true
 	s.mu.Unlock()
-	signal(t.wake)
-	select {
-	case <-idle:
-	case <-t.drained:
-	case <-ctx.Done():
-		return fmt.Errorf("flush serial output: %w", ctx.Err())
+	signal(s.tx.wake)
+	for {
+		progress := s.outputBefore(goal)
+		if progress == nil {
+			return s.SinkErr()
+		}
+		select {
+		case <-progress:
+		case <-s.tx.drained:
+			return s.SinkErr()
+		case <-ctx.Done():
+			return fmt.Errorf("flush serial output: %w", ctx.Err())
+		}
 	}
-	return s.SinkErr()
+}
+
+// outputBefore returns nil if the sink has taken goal bytes in all or takes none
+// any more, and otherwise a channel that is closed when it has taken some.
+func (s *Serial) outputBefore(goal uint64) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stats.TxBytes >= goal || !s.tx.live {
+		return nil
+	}
+	if s.tx.progress == nil {
+		s.tx.progress = make(chan struct{})
+	}
+	return s.tx.progress
 }
 
 // StalledError says that Close gave up on a sink.

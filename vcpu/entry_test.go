@@ -94,7 +94,6 @@ func TestBootMSRs(t *testing.T) {
 	known := msrSet{msrTSC, msrPAT, msrMiscEnable, msrLSTAR, 0x4B564D00}
 	got := bootMSRs(known, true, 0x1800)
 	want := []kvm.MSREntry{
-		{Index: msrTSC},
 		{Index: msrLSTAR},
 		{Index: msrPAT, Data: patReset},
 		{Index: msrMiscEnable, Data: 0x1801},

@@ -11,7 +11,7 @@ import (
 	"github.com/gureum/gureum/kvm"
 )
 
-func mustDo(t *testing.T, errs ...error) {
+func mustDo(t testing.TB, errs ...error) {
 	t.Helper()
 	for _, err := range errs {
 		if err != nil {
@@ -21,7 +21,7 @@ func mustDo(t *testing.T, errs ...error) {
 }
 
 // within fails the test if f takes too long: a lost wake-up hangs.
-func within(t *testing.T, d time.Duration, what string, f func()) {
+func within(t testing.TB, d time.Duration, what string, f func()) {
 	t.Helper()
 	done := make(chan struct{})
 	go func() { defer close(done); f() }()

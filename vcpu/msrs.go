@@ -46,10 +46,10 @@ func (s msrSet) has(msr uint32) bool {
 // bootMSRs are the registers that firmware would have set up, and those that a kernel finds at
 // their reset values, as far as this KVM has them. miscEnable is IA32_MISC_ENABLE as KVM made it;
 // some of its bits are read-only. The MTRRs are not in KVM's list but come with their CPUID bit:
-// without the default type, a kernel that trusts them finds all of its memory uncached.
+// without the default type, a kernel that trusts them finds all of its memory uncached. The TSC
+// stays: KVM starts it at 0, the same for all vCPUs, and takes the first write for a restore.
 func bootMSRs(known msrSet, mtrr bool, miscEnable uint64) []kvm.MSREntry {
 	wanted := []kvm.MSREntry{
-		{Index: msrTSC},
 		{Index: msrSysenterCS},
 		{Index: msrSysenterESP},
 		{Index: msrSysenterEIP},

@@ -129,7 +129,7 @@ func (g *Group) Restore(states []CPUState) error {
 	}
 	fresh := g.State() == StateCreated
 	for i, c := range g.cpus {
-		if err := restore(c.vcpu, &states[i], fresh); err != nil {
+		if err := restore(c.vcpu, &states[i], fresh, i == 0); err != nil {
 			return fmt.Errorf("restore: %w", err)
 		}
 	}
@@ -140,7 +140,7 @@ func (g *Group) Restore(states []CPUState) error {
 // have the APIC base and so the mode in which LAPIC is read; LAPIC has the timer's mode, on which
 // the TSC deadline among the MSRs depends; Regs would clear what Events puts in; MP state comes
 // after Sregs, which may wake a vCPU at the reset vector.
-func restore(v *kvm.VCPU, s *CPUState, fresh bool) error {
+func restore(v *kvm.VCPU, s *CPUState, fresh, first bool) error {
 	if fresh { // KVM does not take another CPUID once the vCPU ran
 		if err := v.SetCPUID2(s.CPUID); err != nil {
 			return err
@@ -167,13 +167,28 @@ func restore(v *kvm.VCPU, s *CPUState, fresh bool) error {
 	if err := v.SetLAPIC(&s.LAPIC); err != nil {
 		return err
 	}
-	if _, err := v.SetMSRs(s.MSRs); err != nil {
+	if err := restoreMSRs(v, s.MSRs, first); err != nil {
 		return err
 	}
 	if err := v.SetMPState(s.MP); err != nil {
 		return err
 	}
 	return v.SetEvents(&s.Events)
+}
+
+// restoreMSRs writes the MSRs, the TSC twice on the first vCPU. KVM takes a TSC within a second
+// of what the other vCPUs have for an attempt to synchronise them, and gives the vCPU theirs.
+// That is right for the vCPUs that follow, and wrong for the first, whose TSC may be close
+// to what this new machine counted so far: a first write, far off, breaks with that.
+func restoreMSRs(v *kvm.VCPU, msrs []kvm.MSREntry, first bool) error {
+	const farOff = 1 << 41 // ticks: minutes, whatever the frequency
+	if first && len(msrs) > 0 && msrs[0].Index == msrTSC {
+		if _, err := v.SetMSRs([]kvm.MSREntry{{Index: msrTSC, Data: msrs[0].Data + farOff}}); err != nil {
+			return err
+		}
+	}
+	_, err := v.SetMSRs(msrs)
+	return err
 }
 
 // restoreTSC sets the frequency only where it differs: not every host can.

@@ -1,9 +1,6 @@
 package devices
 
-import (
-	"encoding/binary"
-	"sync"
-)
+import "sync"
 
 // ACPI is the register block of a hardware-reduced ACPI platform: sleep control and
 // status, reset, and the events of a generic event device (GED).
@@ -29,12 +26,15 @@ func NewACPI(events EventFunc, irq Interrupt) *ACPI {
 // Name is the device's name in messages.
 func (a *ACPI) Name() string { return "acpi" }
 
-// PressPowerButton presses and releases the power button. Each press raises an
-// interrupt, even if the guest has yet to see the one before: a press that came
-// too early in its boot must not make the button dead.
-func (a *ACPI) PressPowerButton() {
+// PressPowerButton presses and releases the power button.
+func (a *ACPI) PressPowerButton() { a.Raise(GEDPowerButton) }
+
+// Raise sets bits of the GED event register and raises the interrupt, even if the
+// guest has yet to see earlier ones: a press of the power button that came too
+// early in its boot must not make the button dead.
+func (a *ACPI) Raise(bits uint32) {
 	a.mu.Lock()
-	a.pending |= GEDPowerButton
+	a.pending |= bits
 	a.mu.Unlock()
 	a.line.fire()
 }
@@ -58,11 +58,9 @@ func (a *ACPI) readByte(reg uint64) uint8 {
 		}
 		return 0
 	case acpiGED, acpiGED + 1, acpiGED + 2, acpiGED + 3:
-		var b [4]byte
-		binary.LittleEndian.PutUint32(b[:], a.pending)
-		v := b[reg-acpiGED]
-		b[reg-acpiGED] = 0
-		a.pending = binary.LittleEndian.Uint32(b[:])
+		shift := 8 * (reg - acpiGED)
+		v := uint8(a.pending >> shift)
+		a.pending &^= 0xFF << shift
 		return v
 	}
 	return 0

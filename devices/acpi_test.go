@@ -64,8 +64,10 @@ func TestACPIPowerButton(t *testing.T) {
 		t.Errorf("event register = %#x after it was read", v)
 	}
 	a.PressPowerButton()
+	a.Raise(0x80 << 24)
 	wantByte(t, "byte access", inb(a, acpiGED), GEDPowerButton)
 	wantByte(t, "byte access again", inb(a, acpiGED), 0)
+	wantByte(t, "another byte", inb(a, acpiGED+3), 0x80)
 }
 
 func TestACPINoAllocs(t *testing.T) {

@@ -25,6 +25,9 @@ func getCPUID(d *descriptor, req uintptr, op string) ([]CPUIDEntry, error) {
 	return entries[:n:n], nil
 }
 
+// unusedCPUID marks entries that KVM_GET_CPUID2 leaves alone.
+var unusedCPUID = CPUIDEntry{Function: 1<<32 - 1, Index: 1<<32 - 1, Flags: 1<<32 - 1}
+
 // SetCPUID2 sets what CPUID answers to the guest. To be called before the vCPU first runs.
 func (v *VCPU) SetCPUID2(entries []CPUIDEntry) error {
 	if len(entries) > maxCPUIDEntries {
@@ -38,9 +41,17 @@ func (v *VCPU) SetCPUID2(entries []CPUIDEntry) error {
 
 // CPUID2 gives what CPUID answers to the guest.
 func (v *VCPU) CPUID2() ([]CPUIDEntry, error) {
-	entries, err := getCPUID(v.fd, reqGetCPUID2, "KVM_GET_CPUID2")
-	if err != nil {
-		return nil, v.opError("read CPUID", err)
+	words, entries := newTable[CPUIDEntry](maxCPUIDEntries)
+	for i := range entries {
+		entries[i] = unusedCPUID
 	}
-	return entries, nil
+	if _, err := ioctlPtr(v.fd, reqGetCPUID2, &words[0]); err != nil {
+		return nil, v.opError("KVM_GET_CPUID2", err)
+	}
+	// Linux 6.1 leaves the count as it was, so look where the kernel stopped.
+	n := 0
+	for n < tableLen(words, len(entries)) && entries[n] != unusedCPUID {
+		n++
+	}
+	return entries[:n:n], nil
 }

@@ -26,14 +26,16 @@ func (v *VCPU) SetSregs(s *Sregs) error {
 	return v.opError("KVM_SET_SREGS", err)
 }
 
-// FPU reads the x87 and SSE registers.
+// FPU reads the x87 and SSE registers, but for MXCSR, which the kernel leaves out.
 func (v *VCPU) FPU() (FPU, error) {
 	var f FPU
 	_, err := ioctlPtr(v.fd, reqGetFPU, &f)
 	return f, v.opError("KVM_GET_FPU", err)
 }
 
-// SetFPU writes the x87 and SSE registers.
+// SetFPU writes the x87 and SSE registers. On processors with XSAVE the kernel does not mark
+// them as in use, so that a guest which has not touched them yet starts with their reset values
+// all the same: XSave and SetXSave carry everything.
 func (v *VCPU) SetFPU(f *FPU) error {
 	_, err := ioctlPtr(v.fd, reqSetFPU, f)
 	return v.opError("KVM_SET_FPU", err)

@@ -1,0 +1,43 @@
+package vm
+
+import (
+	"strings"
+
+	"github.com/gureum/gureum/guest/userland"
+)
+
+// Parameters of the kernel command line that every guest gets
+// (Documentation/admin-guide/kernel-parameters.txt).
+const (
+	// The console uses RTS/CTS, without which a long paste would be lost. A panic
+	// resets the machine at once where the kernel has no pvpanic driver.
+	baseCmdline = "console=ttyS0,115200n8r panic=-1"
+	// Each byte on a serial port costs exits, so only warnings come out.
+	quietCmdline = "quiet"
+	// With its own init, the agent listens on the second serial port.
+	agentCmdline        = "gureum.agent=/dev/ttyS1"
+	agentOverlayCmdline = "rdinit=" + userland.InitPath + " " + agentCmdline
+)
+
+// commandLine is the kernel command line of a machine. What the user appends
+// comes last and so wins.
+func commandLine(c *Config) string {
+	words := []string{baseCmdline}
+	if !c.Verbose {
+		words = append(words, quietCmdline)
+	}
+	if c.Name != "" {
+		words = append(words, "gureum.hostname="+c.Name)
+	}
+	if c.Agent {
+		agent := agentCmdline
+		if c.Initrd != "" {
+			agent = agentOverlayCmdline
+		}
+		words = append(words, agent)
+	}
+	if c.Append != "" {
+		words = append(words, c.Append)
+	}
+	return strings.Join(words, " ")
+}

@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// sessionMode says what a session does beside waiting for the machine.
+type sessionMode int
+
+const (
+	// modeAgent runs a command or a shell through the guest's agent.
+	modeAgent sessionMode = iota
+	// modeSerial connects the terminal to the first serial port.
+	modeSerial
+	// modeHeadless only waits.
+	modeHeadless
+)
+
+const consoleFile = "file:"
+
+// checkConsole settles the mode and the parts of the Config that go with it.
+func (o *runOptions) checkConsole() error {
+	command := len(o.command) > 0
+	bare := o.config.Initrd != "" && !command
+	switch {
+	case o.console == "serial":
+		if command {
+			return fmt.Errorf("--console serial gives the serial port to the terminal: leave out the command or the flag")
+		}
+		o.mode = modeSerial
+	case o.console == "auto" && bare:
+		o.mode = modeSerial
+	case o.console == "auto", o.console == "stderr", o.console == "off", strings.HasPrefix(o.console, consoleFile):
+		o.mode = modeAgent
+		if bare {
+			o.mode = modeHeadless
+		}
+	default:
+		return fmt.Errorf("console %q: give auto, serial, stderr, off or file:PATH", o.console)
+	}
+	o.config.Agent = o.mode == modeAgent
+	o.config.NoUserLand = bare
+	o.config.Verbose = o.console != "auto" && o.console != "off" || o.mode == modeSerial
+	return nil
+}
+
+// openConsole opens what the first serial port's output goes to.
+func (o *runOptions) openConsole(s Streams) (io.WriteCloser, error) {
+	switch {
+	case o.mode == modeSerial:
+		return nopCloser{s.Out}, nil
+	case o.console == "stderr":
+		return nopCloser{s.Err}, nil
+	case strings.HasPrefix(o.console, consoleFile):
+		return os.OpenFile(strings.TrimPrefix(o.console, consoleFile), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	}
+	return nopCloser{io.Discard}, nil
+}
+
+// nopCloser is a writer that somebody else closes.
+type nopCloser struct{ io.Writer }
+
+// Close does nothing.
+func (nopCloser) Close() error { return nil }

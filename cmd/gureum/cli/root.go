@@ -1,0 +1,139 @@
+// Package cli is the gureum command line: it parses, calls package vm and its
+// neighbours, and prints. It holds no logic that a user of those packages would
+// miss. Only the gureum program and the generator of its manual pages import it.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gureum/gureum/vm"
+)
+
+// The exit statuses of gureum's own; a guest command's status passes through.
+const (
+	// StatusUsage: wrong input, found before anything was created.
+	StatusUsage = 2
+	// StatusHost: this host cannot run machines (EX_UNAVAILABLE of sysexits.h).
+	StatusHost = 69
+	// StatusTimeout: --timeout ran out, as timeout(1) reports it.
+	StatusTimeout = 124
+	// StatusMachine: the machine failed: it panicked, reset itself before its
+	// command had ended, or never came up.
+	StatusMachine = 125
+)
+
+// Streams are the standard streams of one call.
+type Streams struct {
+	In  *os.File
+	Out io.Writer
+	Err io.Writer
+}
+
+// statusError carries the exit status of an error that is not wrong usage.
+type statusError struct {
+	status int
+	err    error
+}
+
+func (e *statusError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e *statusError) Unwrap() error { return e.err }
+
+// machineErrorf is an error with StatusMachine.
+func machineErrorf(format string, args ...any) error {
+	return &statusError{status: StatusMachine, err: fmt.Errorf(format, args...)}
+}
+
+// Main runs one command line and returns its exit status.
+func Main(args []string, s Streams) int {
+	root := NewRoot(s)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteC()
+	if err == nil {
+		return 0
+	}
+	if msg := err.Error(); msg != "" {
+		fmt.Fprintf(s.Err, "gureum: %s\n", msg)
+	}
+	status := statusOf(err)
+	if status == StatusUsage {
+		fmt.Fprintf(s.Err, "Try '%s --help'.\n", cmd.CommandPath())
+	}
+	return status
+}
+
+// statusOf maps an error to the exit status. What no layer below has typed came
+// from the parsing of the command line.
+func statusOf(err error) int {
+	var status *statusError
+	var host *vm.HostError
+	switch {
+	case errors.As(err, &status):
+		return status.status
+	case errors.As(err, &host):
+		return StatusHost
+	}
+	return StatusUsage
+}
+
+// NewRoot builds the tree of commands.
+func NewRoot(s Streams) *cobra.Command {
+	var logs logOptions
+	root := &cobra.Command{
+		Use:           "gureum",
+		Short:         "Run virtual machines on Linux KVM",
+		Long:          "Gureum runs virtual machines on Linux KVM, from one small binary.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			return logs.install(s.Err)
+		},
+	}
+	root.SetIn(s.In)
+	root.SetOut(s.Out)
+	root.SetErr(s.Err)
+	flags := root.PersistentFlags()
+	flags.StringVar(&logs.level, "log-level", "off", "log to stderr: off, error, warn, info or debug")
+	flags.StringVar(&logs.format, "log-format", "text", "form of the log: text or json")
+	root.AddCommand(newRunCommand(s), newDoctorCommand(s), newKernelCommand(s), newVersionCommand(s),
+		newGuardCommand(s))
+	return root
+}
+
+// logOptions are the flags of the log.
+type logOptions struct{ level, format string }
+
+// install makes the log that the flags ask for the default one.
+func (o *logOptions) install(w io.Writer) error {
+	if o.format != "text" && o.format != "json" {
+		return fmt.Errorf("log-format %q: give text or json", o.format)
+	}
+	if o.level == "off" {
+		slog.SetDefault(slog.New(slog.DiscardHandler))
+		return nil
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.level)); err != nil {
+		return fmt.Errorf("log-level %q: give off, error, warn, info or debug", o.level)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if o.format == "json" {
+		slog.SetDefault(slog.New(slog.NewJSONHandler(w, options)))
+		return nil
+	}
+	slog.SetDefault(slog.New(slog.NewTextHandler(w, options)))
+	return nil
+}

@@ -1,0 +1,237 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gureum/gureum/guest/agent"
+	"github.com/gureum/gureum/vm"
+)
+
+// powerOffGrace is how long a guest may take to switch itself off.
+const powerOffGrace = 15 * time.Second
+
+// session is one machine in the foreground.
+type session struct {
+	options  *runOptions
+	streams  Streams
+	machine  *vm.Machine
+	client   atomic.Pointer[agent.Client]
+	terminal *terminal
+	started  time.Time
+	outcome  vm.Outcome
+	report   report
+	signal   atomic.Int32 // the signal that ended the session, or 0
+	quit     atomic.Bool  // the user ended the machine by an escape sequence
+	input    *input
+}
+
+// run starts the machine and stays with it to its end.
+func (r *session) run(ctx context.Context) error {
+	in, err := newInput(r.streams.In)
+	if err != nil {
+		return err
+	}
+	r.input = in
+	defer in.Close()
+	defer r.handleSignals()()
+	if err := r.machine.Start(); err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, r.machine.Kill)()
+	err = r.attend(ctx)
+	if err != nil {
+		// There is nothing left to wait for.
+		r.machine.Kill()
+	}
+	r.outcome = r.machine.Wait()
+	return r.verdict(ctx, err)
+}
+
+// attend does what the mode asks for while the machine runs.
+func (r *session) attend(ctx context.Context) error {
+	switch r.options.mode {
+	case modeAgent:
+		return r.attendAgent(ctx)
+	case modeSerial:
+		return r.attendSerial()
+	}
+	return nil
+}
+
+// attendAgent runs the command or the shell in the guest, then has the guest
+// switch itself off.
+func (r *session) attendAgent(ctx context.Context) error {
+	client, err := agent.Dial(r.machine.AgentPort())
+	if err != nil {
+		return fmt.Errorf("the guest's agent did not answer: %w", err)
+	}
+	r.report.ready = time.Since(r.started)
+	r.client.Store(client)
+	defer client.Close()
+	err = r.runCommand(ctx, client)
+	r.client.Store(nil)
+	if err != nil {
+		return err
+	}
+	if err := client.Shutdown(agent.PowerOff); err != nil {
+		return fmt.Errorf("switch the guest off: %w", err)
+	}
+	r.awaitPowerOff()
+	return nil
+}
+
+// awaitPowerOff gives the guest its time to switch off, then ends it.
+func (r *session) awaitPowerOff() {
+	select {
+	case <-r.machine.Done():
+	case <-time.After(powerOffGrace):
+		r.machine.Kill()
+	}
+}
+
+// runCommand runs the command of the command line, or a shell.
+func (r *session) runCommand(ctx context.Context, client *agent.Client) error {
+	command := agent.Command{
+		Args:   r.options.command,
+		Env:    r.options.env,
+		Dir:    r.options.dir,
+		Stdin:  r.input,
+		Stdout: r.streams.Out,
+		Stderr: r.streams.Err,
+	}
+	if len(command.Args) == 0 {
+		command.Args = []string{"/bin/sh", "-l"}
+	}
+	if r.options.json {
+		command.Stdout, command.Stderr = &r.report.stdout, &r.report.stderr
+	}
+	if isTerminal(r.streams) && !r.options.json {
+		if err := r.useTerminal(&command); err != nil {
+			return err
+		}
+		defer r.leaveTerminal()
+	}
+	defer r.input.Close()
+	status, err := client.Run(ctx, command)
+	var missing *agent.ExecError
+	if errors.As(err, &missing) {
+		// The status says it to programs, as a shell's does; people get the words.
+		fmt.Fprintf(r.streams.Err, "gureum: %v\n", missing)
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	r.report.exit = &status
+	return nil
+}
+
+// useTerminal gives the command a terminal of its own, joined to the user's.
+func (r *session) useTerminal(c *agent.Command) error {
+	if err := r.openTerminal(); err != nil {
+		return err
+	}
+	c.TTY = true
+	c.Rows, c.Cols = windowSize(r.streams.In)
+	if t := os.Getenv("TERM"); t != "" {
+		c.Env = append([]string{"TERM=" + t}, c.Env...)
+	}
+	c.Stdin = r.keyboard()
+	return nil
+}
+
+// openTerminal takes the user's terminal and says how to leave.
+func (r *session) openTerminal() error {
+	fmt.Fprintf(r.streams.Err, "gureum: Ctrl-] q stops the machine, Ctrl-] ? lists more keys\n")
+	t, err := openTerminal(r.streams.In, func(rows, cols uint16) {
+		if client := r.client.Load(); client != nil {
+			_ = client.Resize(rows, cols)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("take the terminal: %w", err)
+	}
+	r.terminal = t
+	return nil
+}
+
+// leaveTerminal gives the terminal back; twice does no harm.
+func (r *session) leaveTerminal() {
+	if r.terminal == nil {
+		return
+	}
+	_ = r.terminal.Close()
+	r.terminal = nil
+}
+
+// keyboard reads the user's keys and acts on escape sequences.
+func (r *session) keyboard() io.Reader {
+	return &escapeReader{in: r.input, help: r.streams.Err, escape: func(key byte) {
+		if key == 'p' {
+			_ = r.machine.PressPowerButton()
+			return
+		}
+		r.quit.Store(true)
+		r.machine.Kill()
+	}}
+}
+
+// attendSerial joins the user's terminal, or standard input, to the first
+// serial port until the machine ends.
+func (r *session) attendSerial() error {
+	in := io.Reader(r.input)
+	if isTerminal(r.streams) {
+		if err := r.openTerminal(); err != nil {
+			return err
+		}
+		defer r.leaveTerminal()
+		in = r.keyboard()
+	}
+	copied := make(chan struct{})
+	go func() {
+		defer close(copied)
+		_, _ = io.Copy(r.machine.ConsoleInput(), in)
+	}()
+	<-r.machine.Done()
+	_ = r.input.Close()
+	<-copied
+	return nil
+}
+
+// handleSignals passes signals on to the guest's command; where there is none
+// they end the machine. A second one ends it in any case.
+func (r *session) handleSignals() (stop func()) {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for s := range signals {
+			r.handleSignal(s.(syscall.Signal))
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(signals)
+		<-done
+	}
+}
+
+func (r *session) handleSignal(s syscall.Signal) {
+	client := r.client.Load()
+	first := r.signal.CompareAndSwap(0, int32(s))
+	if first && client != nil && client.Signal(int(s)) == nil {
+		return
+	}
+	r.machine.Kill()
+}

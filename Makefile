@@ -33,8 +33,8 @@ if [ $${#missing[@]} -gt 0 ]; then echo "installing $${missing[*]}"; \
 endef
 
 .PHONY: build
-build: ## build bin/gureum and bin/lab
-	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/gureum ./cmd/lab
+build: ## build the programs into bin
+	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/gureum ./cmd/lab ./cmd/bench
 
 .PHONY: demo
 demo: setup build ## boot the embedded Linux guest to a result on the screen
@@ -73,7 +73,7 @@ fuzz: setup ## run each fuzz target for FUZZTIME (60s)
 
 .PHONY: bench
 bench: setup build ## measure boot cost and footprint beside QEMU's
-	@go run ./bench/cmd
+	@bin/bench
 
 .PHONY: docs
 docs: ## write the manual pages and shell completions to bin/

@@ -1,0 +1,109 @@
+package bench
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/gureum/gureum/guest/initramfs"
+	"github.com/gureum/gureum/guest/linux"
+	"github.com/gureum/gureum/guest/userland"
+)
+
+// The files that Prepare makes.
+const (
+	kernelFile = "vmlinux"
+	initrdFile = "initrd"
+)
+
+// guestMemory is what each contestant's guest gets, in MiB.
+const guestMemory = 256
+
+// initScript is the init of a boot measurement: it shows the guest's clock and
+// switches off, or resets where the VMM has no way to switch off.
+const initScript = `#!/bin/sh
+/bin/busybox mount -t proc proc /proc
+read -r up idle < /proc/uptime
+echo "gureum-bench up $up"
+read -r line < /proc/cmdline
+case "$line" in *bench-reset*) exec /bin/busybox reboot -f ;; esac
+exec /bin/busybox poweroff -f
+`
+
+// Prepare writes the embedded kernel, unpacked, and an initial RAM disk into dir,
+// which all contestants boot.
+func Prepare(dir string) error {
+	return errors.Join(
+		writeFile(filepath.Join(dir, kernelFile), writeKernel),
+		writeFile(filepath.Join(dir, initrdFile), writeInitrd))
+}
+
+func writeFile(path string, write func(io.Writer) error) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Close())
+}
+
+func writeKernel(w io.Writer) error {
+	blob, _ := linux.Image()
+	decoder, err := zstd.NewReader(bytes.NewReader(blob))
+	if err != nil {
+		return err
+	}
+	defer decoder.Close()
+	_, err = io.Copy(w, decoder)
+	return err
+}
+
+// writeInitrd writes the embedded user land with a script as its init.
+func writeInitrd(w io.Writer) error {
+	if _, err := w.Write(userland.Archive()); err != nil {
+		return err
+	}
+	var archive initramfs.Archive
+	archive.File("bench-init", initramfs.Attr{Mode: 0o755}, []byte(initScript))
+	_, err := archive.WriteTo(w)
+	return err
+}
+
+// bootCmdline is the command line of a boot measurement. The first serial port is
+// the only device that all VMMs have.
+const bootCmdline = "console=ttyS0 quiet panic=-1 rdinit=/bench-init"
+
+// BootContestants are Gureum and the peers that are installed.
+func BootContestants(dir, gureum, gokvm string) []Contestant {
+	kernelPath, initrdPath := filepath.Join(dir, kernelFile), filepath.Join(dir, initrdFile)
+	contestants := []Contestant{
+		{Name: "gureum", Args: []string{
+			gureum, "run", "--kernel", kernelPath, "--initrd", initrdPath,
+			"--memory", fmt.Sprintf("%dM", guestMemory), "--append", "quiet rdinit=/bench-init",
+		}},
+		{Name: "gureum run -- CMD", Args: []string{
+			gureum, "run", "--memory", fmt.Sprintf("%dM", guestMemory),
+			"--", "sh", "-c", `read -r up idle < /proc/uptime; echo "gureum-bench up $up"`,
+		}},
+	}
+	if qemu, err := exec.LookPath("qemu-system-x86_64"); err == nil {
+		contestants = append(contestants, Contestant{Name: "QEMU microvm", Args: []string{
+			qemu, "-M", "microvm", "-accel", "kvm", "-cpu", "host", "-m", fmt.Sprint(guestMemory),
+			"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
+			"-kernel", kernelPath, "-initrd", initrdPath, "-append", bootCmdline,
+		}})
+	}
+	if gokvm != "" {
+		contestants = append(contestants, Contestant{Name: "gokvm", AnyStatus: true, Args: []string{
+			gokvm, "boot", "-k", kernelPath, "-i", initrdPath, "-m", fmt.Sprintf("%dM", guestMemory),
+			"-p", strings.Join([]string{bootCmdline, "reboot=t bench-reset"}, " "),
+		}})
+	}
+	return contestants
+}

@@ -1,0 +1,77 @@
+// Command bench measures what virtualization costs: boot time and the memory of
+// the VMM, ours beside our peers'. On a host without KVM it moves itself into
+// the lab, in its deterministic mode.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/gureum/gureum/bench"
+	"github.com/gureum/gureum/lab"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	runs := flag.Int("runs", 5, "how often each VMM boots; the median counts")
+	gokvm := flag.String("gokvm", "", "path of a gokvm program to measure as well")
+	inside := flag.String("inside", "", "directory with what to boot; set when bench calls itself in the lab")
+	flag.Parse()
+	if *inside != "" {
+		return measure(*inside, *runs, *gokvm)
+	}
+	dir, err := os.MkdirTemp("", "gureum-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := bench.Prepare(dir); err != nil {
+		return err
+	}
+	if lab.HostHasKVM() {
+		return measure(dir, *runs, *gokvm)
+	}
+	return measureInLab(dir, *runs, *gokvm)
+}
+
+// measureInLab runs this program in the lab.
+func measureInLab(dir string, runs int, gokvm string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(filepath.Join(filepath.Dir(self), "lab"), "--deterministic", "--",
+		self, "-inside", dir, "-runs", fmt.Sprint(runs), "-gokvm", gokvm)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	return cmd.Run()
+}
+
+// measure prints the tables.
+func measure(dir string, runs int, gokvm string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	gureum := filepath.Join(filepath.Dir(self), "gureum")
+	boots, err := bench.MeasureBoot(bench.BootContestants(dir, gureum, gokvm), runs)
+	if err != nil {
+		return err
+	}
+	if err := bench.PrintBoots(os.Stdout, boots); err != nil {
+		return err
+	}
+	footprint, err := bench.MeasureIdle(gureum)
+	if err != nil {
+		return err
+	}
+	return bench.PrintFootprint(os.Stdout, footprint)
+}

@@ -61,7 +61,6 @@ func TestImportsPointDown(t *testing.T) {
 	}
 }
 
-
 func TestUnsafeIsVisible(t *testing.T) {
 	seen := 0
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {

@@ -74,9 +74,8 @@ func DialContext(ctx context.Context, rw io.ReadWriteCloser) (*Client, error) {
 func (c *Client) handshake(ctx context.Context, hellos <-chan hello) error {
 	request := hello{version: Version, minVersion: MinVersion, nonce: c.nonce}
 	ask := func() {
-		select {
-		case c.out.ctl <- request.frame(typeHostHello):
-		default: // enough requests are waiting already
+		if len(c.out.ctl) == 0 { // else one is waiting to be sent already
+			c.out.ctl <- request.frame(typeHostHello)
 		}
 	}
 	ask()

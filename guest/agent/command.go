@@ -27,7 +27,7 @@ type command struct {
 	killed     bool
 	pending    []unix.Signal // came before the process was there
 	rows, cols uint16
-	tty        *os.File
+	tty        *os.File // once the process is there
 }
 
 func newCommand(c *connection, channel uint16, req *execRequest) *command {
@@ -107,7 +107,7 @@ func (cmd *command) start() (*stdio, <-chan unix.WaitStatus, *ExecError) {
 	if fault != nil {
 		return nil, nil, fault
 	}
-	sio, child, err := openStdio(cmd.req.flags, cmd.rows, cmd.cols)
+	sio, child, err := openStdio(cmd.req.flags, cmd.req.rows, cmd.req.cols)
 	if err != nil {
 		return nil, nil, execError(126, "open its standard streams", err)
 	}

@@ -43,6 +43,7 @@ func Serve(rw io.ReadWriter, opts ServeOptions) error {
 		return err
 	}
 	err := s.loop()
+	s.wg.Wait()
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return nil
 	}
@@ -53,6 +54,7 @@ type server struct {
 	rw   io.ReadWriter
 	opts ServeOptions
 	r    *frameReader
+	wg   sync.WaitGroup // commands of all connections
 }
 
 func (s *server) hello(nonce uint64) []byte {
@@ -100,7 +102,7 @@ func (s *server) loop() error {
 // the protocol (nil), or the stream ends (its error).
 func (s *server) connection(nonce uint64) (*hello, error) {
 	c := &connection{
-		opts: &s.opts, out: newOutbox(s.rw),
+		opts: &s.opts, out: newOutbox(s.rw), wg: &s.wg,
 		commands: map[uint16]*command{}, partial: map[uint16][]byte{},
 	}
 	defer c.close()
@@ -131,12 +133,13 @@ type connection struct {
 
 	mu       sync.Mutex
 	commands map[uint16]*command
-	wg       sync.WaitGroup
+	wg       *sync.WaitGroup
 
 	partial map[uint16][]byte // Exec requests of which a part is there
 }
 
-// close kills what runs and waits until nothing of it writes any more.
+// close kills what runs. Nothing of it is written any more when it returns; it
+// does not wait for the processes, which may be stuck in the kernel.
 func (c *connection) close() {
 	c.mu.Lock()
 	for _, cmd := range c.commands {
@@ -144,7 +147,6 @@ func (c *connection) close() {
 	}
 	c.mu.Unlock()
 	c.out.close()
-	c.wg.Wait()
 }
 
 func (c *connection) handle(h header, p []byte) error {

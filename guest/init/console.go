@@ -20,15 +20,16 @@ func (g *guest) consoleWhenAlone() {
 
 // console keeps a shell on the console. It starts one only, ever.
 func (g *guest) console() {
-	g.consoled.Do(func() { go g.keepShell() })
+	g.shellOnce.Do(func() { go g.keepShell() })
 }
 
 func (g *guest) keepShell() {
 	g.ready()
-	for {
+	for !g.ending.Load() {
 		started := time.Now()
 		if _, err := g.onConsole([]string{"-sh"}); err != nil {
-			complain("shell on the console", err)
+			complain("no shell on the console", err)
+			return
 		}
 		if time.Since(started) < time.Second {
 			time.Sleep(time.Second)

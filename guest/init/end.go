@@ -1,8 +1,6 @@
 package main
 
 import (
-	"encoding/binary"
-	"io"
 	"os"
 	"os/signal"
 	"slices"
@@ -55,40 +53,24 @@ func (g *guest) signals() {
 	}
 }
 
-// watchButton waits for the power button on one input device.
-func (g *guest) watchButton(f *os.File) {
-	defer f.Close()
-	var ev [inputEventSize]byte
-	for {
-		if _, err := io.ReadFull(f, ev[:]); err != nil {
-			return
-		}
-		kind := binary.LittleEndian.Uint16(ev[16:])
-		code := binary.LittleEndian.Uint16(ev[18:])
-		value := binary.LittleEndian.Uint32(ev[20:])
-		if kind == evKey && code == keyPower && value == keyDown {
-			go g.end(agent.PowerOff)
-		}
-	}
-}
-
 // end ends the guest: processes first, then file systems, then the machine.
 func (g *guest) end(kind agent.ShutdownKind) {
-	g.ending.Do(func() {
-		g.ready()
-		unix.Kill(-1, unix.SIGTERM)
-		unix.Kill(-1, unix.SIGCONT)
-		if !g.waitIdle(termPatience) {
-			unix.Kill(-1, unix.SIGKILL)
-			g.waitIdle(killPatience)
-		}
-		unix.Sync()
-		unmountAll()
-		for {
-			unix.Reboot(rebootCommand(kind))
-			time.Sleep(time.Second) // a halted machine does not come back
-		}
-	})
+	if g.ending.Swap(true) {
+		return
+	}
+	g.ready()
+	unix.Kill(-1, unix.SIGTERM)
+	unix.Kill(-1, unix.SIGCONT)
+	if !g.waitIdle(termPatience) {
+		unix.Kill(-1, unix.SIGKILL)
+		g.waitIdle(killPatience)
+	}
+	unix.Sync()
+	unmountAll()
+	for {
+		unix.Reboot(rebootCommand(kind))
+		time.Sleep(time.Second) // a halted machine does not come back
+	}
 }
 
 // waitIdle waits until no process is left.

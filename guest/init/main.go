@@ -14,6 +14,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -50,10 +51,10 @@ type guest struct {
 	reaper *agent.Reaper
 	ready  func() // returns when the system is complete
 
-	heard    chan struct{} // closed when a host has answered
-	once     sync.Once
-	ending   sync.Once
-	consoled sync.Once
+	heard     chan struct{} // closed when a host has answered
+	hearOnce  sync.Once
+	ending    atomic.Bool
+	shellOnce sync.Once
 }
 
 // serve runs the host's commands for as long as there is a port.
@@ -63,7 +64,7 @@ func (g *guest) serve() {
 		Dir:       home,
 		Reaper:    g.reaper,
 		Ready:     func() error { g.ready(); return nil },
-		Connected: func() { g.once.Do(func() { close(g.heard) }) },
+		Connected: func() { g.hearOnce.Do(func() { close(g.heard) }) },
 		Shutdown:  func(k agent.ShutdownKind) { go g.end(k) },
 	}
 	for g.cfg.agent != "none" {

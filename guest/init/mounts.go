@@ -1,11 +1,6 @@
 package main
 
-import (
-	"os"
-	"path/filepath"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // mount is one file system that the kernel offers.
 type mount struct {
@@ -62,6 +57,7 @@ func mountAll(list []mount) {
 // has ended before any program starts.
 func (g *guest) prepare() {
 	unix.Umask(0o022)
+	unix.Chmod("/", 0o755) // the kernel makes it like /tmp
 	mountAll(otherMounts)
 	for _, l := range devLinks {
 		unix.Symlink(l[0], l[1])
@@ -91,23 +87,5 @@ func loopbackUp() {
 	ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
 	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr); err != nil && err != unix.ENODEV {
 		complain("loopback interface", err)
-	}
-}
-
-// Input events, see include/uapi/linux/input.h and input-event-codes.h.
-const (
-	inputEventSize = 24
-	evKey          = 1
-	keyPower       = 116
-	keyDown        = 1
-)
-
-// watchButtons reads all input devices: the ACPI power button is one of them.
-func (g *guest) watchButtons() {
-	devices, _ := filepath.Glob("/dev/input/event*")
-	for _, path := range devices {
-		if f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0); err == nil {
-			go g.watchButton(f)
-		}
 	}
 }

@@ -3,7 +3,7 @@
 package userland
 
 const (
-	archiveID   = "c936ae33e277747616fab5b04efb5df8d68945e14164a4962014429ec4d322c2"
+	archiveID   = "e4fef76fcf785a963aea1e68266311d36c592f8f4afcb10c37a9e71d187bccf3"
 	archiveSize = 3833856
 	overlaySize = 1806336
 )

@@ -84,11 +84,11 @@ func initSources(root string) (string, error) {
 
 // busybox is the program with its provenance.
 type busybox struct {
-	data           []byte
-	version        string // of the binary package
-	source         string // name and version of the source package
-	builtUsing     string // sources linked in
-	applets        []string
+	data       []byte
+	version    string // of the binary package
+	source     string // name and version of the source package
+	builtUsing string // sources linked in
+	applets    []string
 }
 
 const busyboxPackage = "busybox-static"

@@ -41,7 +41,7 @@ func prepareKernel(ctx context.Context, o Options) (hostKernel, error) {
 	if err != nil {
 		return hostKernel{}, err
 	}
-	h.initrd, err = s.initrd(ctx, dir, h.modules, busybox)
+	h.initrd, err = s.initrd(dir, h.modules, busybox)
 	if err != nil {
 		h.release()
 		return hostKernel{}, err
@@ -110,9 +110,12 @@ func findModules(kernel, release string) string {
 	return ""
 }
 
-// offKernelVersion is where a bzImage says how far behind offset 0x200 its
-// version string is (Linux, Documentation/arch/x86/boot.rst).
-const offKernelVersion = 0x20e
+// Where a bzImage has its magic, and how far behind offset 0x200 its version
+// string is (Linux, Documentation/arch/x86/boot.rst).
+const (
+	offBootMagic     = 0x202
+	offKernelVersion = 0x20e
+)
 
 // kernelRelease is what uname -r will print: out of a bzImage's header, or
 // out of the file's name ("vmlinux-6.1.0-1-amd64").

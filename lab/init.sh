@@ -5,7 +5,8 @@ b=/bin/busybox
 $b mount -t proc proc /proc
 $b mount -t sysfs sys /sys
 $b mount -t devtmpfs dev /dev
-for m in /m/*; do $b insmod "$m"; done
+{ for m in /kvm/*; do $b insmod "$m"; done; } &
+for m in /boot/*; do $b insmod "$m"; done
 $b mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=loose,ro root /ro
 $b mount -t tmpfs -o mode=755 rw /rw
 $b mkdir /rw/upper /rw/work
@@ -19,4 +20,5 @@ $b mount -t tmpfs -o mode=755 run /new/run
 # The machine's files as they are, for those that L1's own mounts hide.
 $b mkdir -p /new/run/lab/root
 $b mount -o move /ro /new/run/lab/root
+wait # for KVM
 exec $b switch_root /new "/run/lab/root$agent"

@@ -1,17 +1,15 @@
 package lab
 
 import (
-	"bytes"
-	"context"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
 	"fmt"
-	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/gureum/gureum/guest/initramfs"
 )
 
 // initScript is the first process of L1.
@@ -19,17 +17,29 @@ import (
 //go:embed init.sh
 var initScript string
 
+// moduleGroup is a folder of modules in the RAM disk. L1 loads the groups at
+// the same time.
+type moduleGroup struct {
+	dir   string
+	files []string // below the kernel's module folder, in the order to load
+}
+
 // bootModules are what L1 needs before it sees this machine's files, and KVM
 // itself, which is quicker to load from memory than over the share.
-func bootModules() []string {
-	return []string{"virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay", "kvm-amd"}
+func bootModules(dir string) ([]moduleGroup, error) {
+	boot, err := moduleFiles(dir, []string{"virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay"})
+	if err != nil {
+		return nil, err
+	}
+	kvm, err := moduleFiles(dir, []string{"kvm-amd"})
+	return []moduleGroup{{"boot", boot}, {"kvm", kvm}}, err
 }
 
 // initrd returns the path of the initial RAM disk for a kernel with the given
 // module folder ("" when all is built in), built into dir at first use. Its
 // name carries a hash of its ingredients, so a changed lab builds a new one.
-func (s store) initrd(ctx context.Context, dir, moduleDir, busybox string) (string, error) {
-	modules, err := moduleFiles(moduleDir, bootModules())
+func (s store) initrd(dir, moduleDir, busybox string) (string, error) {
+	groups, err := bootModules(moduleDir)
 	if err != nil {
 		return "", err
 	}
@@ -37,8 +47,9 @@ func (s store) initrd(ctx context.Context, dir, moduleDir, busybox string) (stri
 	if err != nil {
 		return "", err
 	}
-	key := sha256.Sum256([]byte(strings.Join(append([]string{initScript, bb}, modules...), "\x00")))
-	path := filepath.Join(dir, "initrd-"+hex.EncodeToString(key[:8]))
+	key := sha256.New()
+	fmt.Fprintf(key, "%q %s %q", initScript, bb, groups)
+	path := filepath.Join(dir, "initrd-"+hex.EncodeToString(key.Sum(nil)[:8]))
 	if whole(path) {
 		return path, nil
 	}
@@ -50,7 +61,7 @@ func (s store) initrd(ctx context.Context, dir, moduleDir, busybox string) (stri
 	if whole(path) { // built while we waited
 		return path, nil
 	}
-	if err := s.buildInitrd(ctx, path, moduleDir, modules, busybox); err != nil {
+	if err := s.buildInitrd(path, moduleDir, groups, busybox); err != nil {
 		return "", fmt.Errorf("build L1's initial RAM disk: %w", err)
 	}
 	return path, nil
@@ -58,28 +69,41 @@ func (s store) initrd(ctx context.Context, dir, moduleDir, busybox string) (stri
 
 // buildInitrd builds the RAM disk beside its place and moves it there, with
 // its hash first. The caller holds the lock.
-func (s store) buildInitrd(ctx context.Context, path, moduleDir string, modules []string, busybox string) error {
+func (s store) buildInitrd(path, moduleDir string, groups []moduleGroup, busybox string) error {
+	var a initramfs.Archive
+	for _, dir := range []string{"dev", "new", "proc", "ro", "rw", "sys"} {
+		a.Dir(dir, initramfs.Attr{Mode: 0o755})
+	}
+	a.File("init", initramfs.Attr{Mode: 0o755}, []byte(initScript))
+	a.HostFile("bin/busybox", initramfs.Attr{Mode: 0o755}, busybox)
+	for _, g := range groups {
+		for i, file := range g.files {
+			// Numbered, so that the shell's own sorting gives the load order.
+			name := fmt.Sprintf("%s/%02d-%s", g.dir, i, filepath.Base(file))
+			a.HostFile(name, initramfs.Attr{Mode: 0o644}, filepath.Join(moduleDir, file))
+		}
+	}
 	s.sweep()
-	tmp, err := os.MkdirTemp(s.dir, "tmp-")
+	tmp, err := os.CreateTemp(s.dir, "tmp-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(tmp)
-	root, image := filepath.Join(tmp, "root"), filepath.Join(tmp, "image")
-	if err := fillInitrd(root, moduleDir, modules, busybox); err != nil {
+	defer os.Remove(tmp.Name())
+	defer tmp.Close()
+	if _, err := a.WriteTo(tmp); err != nil {
 		return err
 	}
-	if err := packCPIO(ctx, root, image); err != nil {
+	if err := tmp.Close(); err != nil {
 		return err
 	}
-	sum, err := fileSHA256(image)
+	sum, err := fileSHA256(tmp.Name())
 	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(path+".sha256", []byte(sum+"\n"), 0o644); err != nil {
 		return err
 	}
-	return os.Rename(image, path)
+	return os.Rename(tmp.Name(), path)
 }
 
 // whole says whether a file has the hash recorded beside it.
@@ -129,66 +153,4 @@ func moduleFiles(dir string, names []string) ([]string, error) {
 func moduleName(file string) string {
 	name, _, _ := strings.Cut(filepath.Base(file), ".ko")
 	return strings.ReplaceAll(name, "-", "_")
-}
-
-// fillInitrd lays out the folder that becomes the RAM disk.
-func fillInitrd(root, moduleDir string, modules []string, busybox string) error {
-	for _, dir := range []string{"bin", "m", "proc", "sys", "dev", "ro", "rw", "new"} {
-		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
-			return err
-		}
-	}
-	if err := copyFile(filepath.Join(root, "bin", "busybox"), busybox, 0o755); err != nil {
-		return err
-	}
-	for i, file := range modules {
-		// Numbered, so that the shell's own sorting gives the load order.
-		name := fmt.Sprintf("%02d-%s", i, filepath.Base(file))
-		if err := copyFile(filepath.Join(root, "m", name), filepath.Join(moduleDir, file), 0o644); err != nil {
-			return err
-		}
-	}
-	return os.WriteFile(filepath.Join(root, "init"), []byte(initScript), 0o755)
-}
-
-func copyFile(dst, src string, mode fs.FileMode) error {
-	b, err := os.ReadFile(src)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(dst, b, mode)
-}
-
-// packCPIO writes the tree below root as a newc archive.
-func packCPIO(ctx context.Context, root, image string) error {
-	cpio, err := tool("cpio")
-	if err != nil {
-		return err
-	}
-	var list bytes.Buffer
-	err = filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(root, path)
-		if err == nil {
-			list.WriteString(rel + "\n")
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	out, err := os.Create(image)
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	var errOut bytes.Buffer
-	cmd := exec.CommandContext(ctx, cpio, "-o", "-H", "newc", "-R", "0:0", "--quiet")
-	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = root, &list, out, &errOut
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("cpio: %w: %s", err, lastLine(errOut.Bytes()))
-	}
-	return out.Close()
 }

@@ -55,6 +55,7 @@ func Boot(ctx context.Context, o Options) (*Host, error) {
 	qemu, err := startEmulator(machine{
 		vmlinuz: k.boot, initrd: k.initrd, cpus: o.CPUs, memory: o.Memory,
 		deterministic: o.Deterministic, agent: o.Agent, shares: o.Shares,
+		firmware: findFirmware(),
 	}, o.Console)
 	if err != nil {
 		k.release()

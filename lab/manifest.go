@@ -15,11 +15,15 @@ import (
 // manifestName is the file in a kernel's cache folder that says what is in it.
 const manifestName = "lab-manifest"
 
+// manifestVersion is its first line. Change it to have all kernels unpacked
+// anew.
+const manifestVersion = "gureum-lab 2"
+
 // writeManifest records the package, the hashes of the files that L1 cannot
 // start without, and the size of all its modules together.
 func writeManifest(k Kernel, p aptPackage) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "package %s\nversion %s\nsha256 %s\nrelease %s\n", p.Name, p.Version, p.SHA256, k.Release)
+	fmt.Fprintf(&b, "%s\npackage %s\nversion %s\nsha256 %s\nrelease %s\n", manifestVersion, p.Name, p.Version, p.SHA256, k.Release)
 	for _, path := range []string{
 		k.Vmlinuz(), k.vmlinux(),
 		filepath.Join(k.Modules(), "modules.dep"), filepath.Join(k.Modules(), "modules.dep.bin"),
@@ -70,6 +74,9 @@ func (s store) open(name, version string) (Kernel, error) {
 	text, err := os.ReadFile(filepath.Join(dir, manifestName))
 	if err != nil {
 		return Kernel{}, err
+	}
+	if !strings.HasPrefix(string(text), manifestVersion+"\n") {
+		return Kernel{}, fmt.Errorf("cached %s: %w", dir, errDamaged)
 	}
 	k := Kernel{Package: name, Version: version, Dir: dir}
 	for line := range strings.Lines(string(text)) {

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 )
@@ -21,6 +22,7 @@ type machine struct {
 	agent           string   // path of the agent's program, the same in L1
 	shares          []string // writable folders, the same path in L1
 	agentFD         int      // QEMU's descriptor of the agent's socket
+	firmware        string   // "" is QEMU's own choice
 }
 
 // args is QEMU's command line. LAB.md's recipe, with the console on standard
@@ -31,6 +33,9 @@ func (m machine) args() []string {
 		cpus, accel = 1, []string{"-accel", "tcg", "-icount", "shift=0,sleep=off"}
 	}
 	a := []string{"-nodefaults", "-no-user-config", "-M", "q35", "-cpu", "max,+svm"}
+	if m.firmware != "" {
+		a = append(a, "-bios", m.firmware)
+	}
 	a = append(a, accel...)
 	a = append(a,
 		"-smp", strconv.Itoa(cpus),
@@ -48,6 +53,18 @@ func (m machine) args() []string {
 		a = append(a, "-virtfs", fmt.Sprintf("local,path=%s,mount_tag=%s,security_model=none,multidevs=remap", escapeComma(dir), shareTag(i)))
 	}
 	return a
+}
+
+// quickFirmware is where Debian has qboot, which starts a kernel and no more:
+// half a second sooner than the firmware that looks for disks.
+const quickFirmware = "/usr/share/qemu/qboot.rom"
+
+// findFirmware returns qboot's path, or "" on a machine without it.
+func findFirmware() string {
+	if _, err := os.Stat(quickFirmware); err != nil {
+		return ""
+	}
+	return quickFirmware
 }
 
 // shareTag is the mount tag of the i-th writable share.

@@ -17,7 +17,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // newGuest serves one end of a pipe and dials the other. Both end with the test.
-func newGuest(t *testing.T, opts ServeOptions) *Client {
+func newGuest(t testing.TB, opts ServeOptions) *Client {
 	t.Helper()
 	if opts.Env == nil {
 		opts.Env = os.Environ()

@@ -10,6 +10,7 @@ import (
 // config is what the kernel command line says to us.
 type config struct {
 	agent    string             // gureum.agent=PATH: the port to the host, "none" for no agent
+	asked    bool               // gureum.agent was given: there is a host that will answer
 	hostname string             // gureum.hostname=NAME
 	exec     string             // gureum.exec="COMMAND": run it on the console, then end
 	end      agent.ShutdownKind // gureum.end=poweroff|reboot|halt: how to end after exec
@@ -34,7 +35,7 @@ func parseConfig(cmdline string) config {
 		}
 		switch key {
 		case "gureum.agent":
-			cfg.agent = value
+			cfg.agent, cfg.asked = value, true
 		case "gureum.hostname":
 			cfg.hostname = value
 		case "gureum.exec":

@@ -9,8 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// consoleWhenAlone starts the console shell when no host answers in time.
+// consoleWhenAlone starts the console shell when no host answers in time, or when
+// none is expected.
 func (g *guest) consoleWhenAlone() {
+	if !g.cfg.asked {
+		g.console()
+		return
+	}
 	select {
 	case <-g.heard:
 	case <-time.After(hostPatience):

@@ -28,8 +28,8 @@ func TestParseConfig(t *testing.T) {
 	}{
 		{"", normal},
 		{"console=ttyS0 quiet gureum.agent= gureum.hostname\n", normal},
-		{"gureum.agent=none", with(func(c *config) { c.agent = "none" })},
-		{"\tgureum.agent=/dev/vport0p1  gureum.hostname=a", with(func(c *config) { c.agent, c.hostname = "/dev/vport0p1", "a" })},
+		{"gureum.agent=none", with(func(c *config) { c.agent, c.asked = "none", true })},
+		{"\tgureum.agent=/dev/vport0p1  gureum.hostname=a", with(func(c *config) { c.agent, c.asked, c.hostname = "/dev/vport0p1", true, "a" })},
 		{`gureum.exec="uname -a; date" gureum.end=reboot`, with(func(c *config) { c.exec, c.end = "uname -a; date", agent.Reboot })},
 		{`"gureum.exec=two words"`, with(func(c *config) { c.exec = "two words" })},
 		{`gureum.end=halt gureum.exec="no end`, with(func(c *config) { c.exec, c.end = "no end", agent.Halt })},

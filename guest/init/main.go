@@ -22,8 +22,8 @@ import (
 	"github.com/gureum/gureum/guest/agent"
 )
 
-// hostPatience is how long a host may take to answer before the console gets a
-// shell of its own.
+// hostPatience is how long a host that announced itself (by gureum.agent on the
+// command line) may take to answer before the console gets a shell all the same.
 const hostPatience = 5 * time.Second
 
 func main() {

@@ -3,7 +3,7 @@
 package userland
 
 const (
-	archiveID   = "e4fef76fcf785a963aea1e68266311d36c592f8f4afcb10c37a9e71d187bccf3"
+	archiveID   = "fd4d28ca4e4381e14e2cc0e261035c9bfb15552d81b625d1aeb5b543b28d047d"
 	archiveSize = 3833856
 	overlaySize = 1806336
 )

@@ -77,6 +77,11 @@ func (s setup) apply() error {
 			return err
 		}
 	}
+	// As systemd has it: few by default, many for who asks.
+	files := unix.Rlimit{Cur: 1024, Max: 512 << 10}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		return fmt.Errorf("set the limit of open files: %w", err)
+	}
 	if err := unix.Sethostname([]byte("lab")); err != nil {
 		return fmt.Errorf("set the host name: %w", err)
 	}

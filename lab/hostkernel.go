@@ -41,7 +41,7 @@ func prepareKernel(ctx context.Context, o Options) (hostKernel, error) {
 	if err != nil {
 		return hostKernel{}, err
 	}
-	h.initrd, err = s.initrd(dir, h.modules, busybox)
+	h.initrd, err = s.initrd(ctx, dir, h.modules, busybox)
 	if err != nil {
 		h.release()
 		return hostKernel{}, err

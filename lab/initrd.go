@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
@@ -38,7 +39,7 @@ func bootModules(dir string) ([]moduleGroup, error) {
 // initrd returns the path of the initial RAM disk for a kernel with the given
 // module folder ("" when all is built in), built into dir at first use. Its
 // name carries a hash of its ingredients, so a changed lab builds a new one.
-func (s store) initrd(dir, moduleDir, busybox string) (string, error) {
+func (s store) initrd(ctx context.Context, dir, moduleDir, busybox string) (string, error) {
 	groups, err := bootModules(moduleDir)
 	if err != nil {
 		return "", err
@@ -53,7 +54,7 @@ func (s store) initrd(dir, moduleDir, busybox string) (string, error) {
 	if whole(path) {
 		return path, nil
 	}
-	unlock, err := lockFile(filepath.Join(s.dir, "lock"))
+	unlock, err := s.lock(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -65,7 +65,7 @@ func (s store) kernel(ctx context.Context, pattern string) (Kernel, error) {
 	if k, ok := s.remembered(pattern); ok {
 		return k, nil
 	}
-	unlock, err := lockFile(filepath.Join(s.dir, "lock"))
+	unlock, err := s.lock(ctx)
 	if err != nil {
 		return Kernel{}, err
 	}

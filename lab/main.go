@@ -55,7 +55,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 }
 
 // hostFlags are the flags that say what L1 is like.
-func hostFlags(fs *flag.FlagSet, o *Options) (finish func() error) {
+func hostFlags(fs *flag.FlagSet, o *Options, console io.Writer) (finish func() error) {
 	fs.IntVar(&o.CPUs, "cpus", defaultCPUs, "`number` of CPUs of the host, 1 to 64")
 	memory := fs.String("memory", "3G", "memory of the host, as `size`")
 	fs.BoolVar(&o.Deterministic, "deterministic", false, "count instructions for time, on one CPU: 1 ns each")
@@ -71,7 +71,7 @@ func hostFlags(fs *flag.FlagSet, o *Options) (finish func() error) {
 			return fmt.Errorf("--memory: %w", err)
 		}
 		if *verbose {
-			o.Console = os.Stderr
+			o.Console = console
 		}
 		if o.CPUs == 0 || o.Memory == 0 { // which would ask for the default
 			return errors.New("--cpus and --memory cannot be 0")
@@ -103,7 +103,7 @@ func parse(fs *flag.FlagSet, args []string, stdout, stderr io.Writer, finish fun
 func mainRun(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	o := Options{Stdin: stdin, Stdout: stdout, Stderr: stderr, Log: stderr}
 	fs := flag.NewFlagSet("lab", flag.ContinueOnError)
-	finish := hostFlags(fs, &o)
+	finish := hostFlags(fs, &o, stderr)
 	fs.DurationVar(&o.Timeout, "timeout", 0, "end the command and its host after this `duration`")
 	status, done := parse(fs, args, stdout, stderr, func() error {
 		if o.Args = fs.Args(); len(o.Args) == 0 {
@@ -169,7 +169,7 @@ func mainTest(args []string, stdout, stderr io.Writer) int {
 	s := Suite{Stdout: stdout, Stderr: stderr, Direct: HostHasKVM()}
 	s.Host.Log = stderr
 	fs := flag.NewFlagSet("lab test", flag.ContinueOnError)
-	finish := hostFlags(fs, &s.Host)
+	finish := hostFlags(fs, &s.Host, stderr)
 	fs.StringVar(&s.Run, "run", "^TestKVM", "`pattern` of the tests to run")
 	fs.BoolVar(&s.Verbose, "v", false, "print each test as it runs")
 	fs.BoolVar(&s.Direct, "direct", s.Direct, "run on this machine, not in the lab (default where it has KVM)")

@@ -70,6 +70,9 @@ func (s Suite) Test(ctx context.Context) error {
 	r := &suiteRun{Suite: s}
 	defer r.close()
 	for _, p := range built {
+		if err := r.boot(ctx); err != nil {
+			return err
+		}
 		if !r.test(ctx, p) && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -186,16 +189,13 @@ type suiteRun struct {
 
 // test runs one package's tests and tells the result; false when they failed.
 func (r *suiteRun) test(ctx context.Context, p testPackage) bool {
-	var out bytes.Buffer
+	var out output
 	var w io.Writer = &out
 	if r.Verbose {
 		w = io.MultiWriter(r.Stdout, &out)
 	}
-	err := r.boot(ctx)
-	began, status := time.Now(), 0
-	if err == nil {
-		status, err = r.run(ctx, p, w)
-	}
+	began := time.Now()
+	status, err := r.run(ctx, p, w)
 	took := time.Since(began)
 	if err == nil && status == 0 {
 		fmt.Fprintf(r.Stdout, "ok  \t%s\t%.3fs%s\n", p.path, took.Seconds(), remarks(out.String()))
@@ -203,17 +203,43 @@ func (r *suiteRun) test(ctx context.Context, p testPackage) bool {
 	}
 	r.failed = true
 	if !r.Verbose {
-		_, _ = r.Stdout.Write(out.Bytes())
+		_, _ = io.WriteString(r.Stdout, out.String())
 	}
-	var host *HostError
-	if errors.As(err, &host) {
+	if err != nil {
 		fmt.Fprintln(r.Stdout, "lab:", err)
 		r.close() // the next package gets a fresh one
-	} else if err != nil {
-		fmt.Fprintln(r.Stdout, "lab:", err)
 	}
 	fmt.Fprintf(r.Stdout, "FAIL\t%s\t%.3fs\n", p.path, took.Seconds())
 	return false
+}
+
+// maxOutput is how much of a package's output is kept at each end, in bytes.
+const maxOutput = 4 << 20
+
+// output keeps the beginning and the end of what a test program prints.
+type output struct {
+	head, tail []byte
+	lost       int
+}
+
+// Write never fails.
+func (o *output) Write(p []byte) (int, error) {
+	n := min(len(p), maxOutput-len(o.head))
+	o.head = append(o.head, p[:n]...)
+	o.tail = append(o.tail, p[n:]...)
+	if over := len(o.tail) - maxOutput; over > maxOutput {
+		o.tail = append(o.tail[:0], o.tail[over:]...)
+		o.lost += over
+	}
+	return len(p), nil
+}
+
+func (o *output) String() string {
+	gap := ""
+	if o.lost > 0 {
+		gap = fmt.Sprintf("\n[lab: %d bytes of output left out]\n", o.lost)
+	}
+	return string(o.head) + gap + string(o.tail)
 }
 
 // remarks are what 'go test' puts behind the time of a package.

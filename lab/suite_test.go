@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -70,6 +71,18 @@ func TestSuiteCoverage(t *testing.T) {
 		"github.com/gureum/gureum/lab/testdata/suite/good/good.go:9.2,9.10 1 0\n"
 	if err != nil || string(got) != want {
 		t.Errorf("%v, profile:\n%s", err, got)
+	}
+}
+
+func TestOutput(t *testing.T) {
+	var o output
+	for i := range 10 {
+		o.Write(bytes.Repeat([]byte{'0' + byte(i)}, maxOutput))
+	}
+	o.Write([]byte("end"))
+	got := o.String()
+	if got[0] != '0' || got[maxOutput] != '\n' || !strings.HasSuffix(got, "99end") || len(o.tail) > 2*maxOutput {
+		t.Errorf("kept %d bytes: %.20s", len(got), got[maxOutput:])
 	}
 }
 

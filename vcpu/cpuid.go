@@ -47,6 +47,9 @@ type cpuidOptions struct {
 	features    Features
 	tscKHz      uint32 // 0 if not known
 	tscDeadline bool   // the LAPIC's timer has the TSC deadline mode
+
+	// host executes CPUID on the host, for what KVM leaves out; nil leaves it out too.
+	host func(leaf, subleaf uint32) (eax, ebx, ecx, edx uint32)
 }
 
 // cpuidTable answers CPUID for all vCPUs of a machine: entries hold what they share.
@@ -76,6 +79,7 @@ func newCPUID(supported []kvm.CPUIDEntry, o cpuidOptions) (*cpuidTable, error) {
 			t.entries = append(t.entries, e)
 		}
 	}
+	t.addDescription()
 	t.maskFeatures()
 	t.addHypervisor()
 	t.addTiming()
@@ -217,6 +221,32 @@ func (t *cpuidTable) addHypervisor() {
 	t.add(kvm.CPUIDEntry{Function: leafHypervisor, EAX: last, EBX: ebx, ECX: ecx, EDX: edx})
 	if e := t.find(leafKVMFeatures, 0); e != nil && t.o.features.MSIExtDestID {
 		e.EAX |= eaxMSIExtDestID
+	}
+}
+
+// addDescription takes from the host what names and describes the processor and KVM does not
+// pass on: the brand string, and on AMD with older kernels the level 1 caches.
+func (t *cpuidTable) addDescription() {
+	if t.o.host == nil || t.find(leafExtFeatures1, 0) == nil {
+		return
+	}
+	var leaves []uint32
+	if t.find(leafBrand, 0) == nil { // all of the string or nothing of it
+		leaves = append(leaves, leafBrand, leafBrand+1, leafBrand+2)
+	}
+	if t.vendor == vendorAMD && t.find(leafL1Cache, 0) == nil {
+		leaves = append(leaves, leafL1Cache)
+	}
+	last, _, _, _ := t.o.host(leafExtended, 0)
+	for _, leaf := range leaves {
+		if leaf > last {
+			continue
+		}
+		e := kvm.CPUIDEntry{Function: leaf}
+		e.EAX, e.EBX, e.ECX, e.EDX = t.o.host(leaf, 0)
+		if e.EAX|e.EBX|e.ECX|e.EDX != 0 {
+			t.add(e)
+		}
 	}
 }
 

@@ -23,6 +23,7 @@ const (
 	leafHVTiming     = 0x40000010
 	leafExtended     = 0x80000000
 	leafExtFeatures1 = 0x80000001
+	leafBrand        = 0x80000002 // and the two that follow
 	leafL1Cache      = 0x80000005 // AMD
 	leafAddressSize  = 0x80000008
 	leafSVM          = 0x8000000A // AMD

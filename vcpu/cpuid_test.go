@@ -34,7 +34,7 @@ func supported(t testing.TB, name string) []kvm.CPUIDEntry {
 	return entries
 }
 
-var fixtures = []string{"amd-zen4", "intel-sapphirerapids"}
+var fixtures = []string{"amd-zen4", "amd-lab", "intel-sapphirerapids"}
 
 const testTSC = 2_594_123 // kHz
 
@@ -186,12 +186,55 @@ func TestCPUIDTable(t *testing.T) {
 	}
 }
 
+// TestCPUIDBrandOfHost: Linux does not pass the brand string on.
+func TestCPUIDBrandOfHost(t *testing.T) {
+	host := func(leaf, _ uint32) (eax, ebx, ecx, edx uint32) {
+		if leaf == 0x80000000 {
+			return 0x80000008, 0, 0, 0
+		}
+		return leaf, 1, 2, 3
+	}
+	for _, fixture := range fixtures {
+		table, err := newCPUID(supported(t, fixture), cpuidOptions{topology: Topology{1, 1, 1}, host: host})
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := fixture != "amd-lab" // those that came with one
+		for _, f := range []uint32{0x80000002, 0x80000003, 0x80000004} {
+			if e := leaf(table.entries, f, 0); (e.EAX == f) == kept {
+				t.Errorf("%s: leaf %#x is %#x", fixture, f, e.EAX)
+			}
+		}
+		l1 := leaf(table.entries, leafL1Cache, 0).EAX
+		if want := map[string]uint32{"amd-zen4": 0xFF48FF40, "amd-lab": leafL1Cache}[fixture]; l1 != want {
+			t.Errorf("%s: leaf 0x80000005 is %#x, want %#x", fixture, l1, want)
+		}
+	}
+}
+
+func TestHostCPUID(t *testing.T) {
+	_, ebx, ecx, edx := hostCPUID(0, 0)
+	var name []byte
+	for _, r := range []uint32{ebx, edx, ecx} {
+		name = binary.LittleEndian.AppendUint32(name, r)
+	}
+	if s := string(name); strings.Trim(s, " ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") != "" {
+		t.Errorf("vendor %q", s)
+	}
+	// A subleaf is looked at: the level number of leaf 0xB comes back in ECX.
+	if last, _, _, _ := hostCPUID(0, 0); last >= 0xB {
+		if _, _, ecx, _ := hostCPUID(0xB, 1); ecx&0xFF != 1 {
+			t.Errorf("leaf 0xB.1 has level %d", ecx&0xFF)
+		}
+	}
+}
+
 func TestCPUIDBrand(t *testing.T) {
 	want := map[string]string{
 		"amd-zen4":             "AMD EPYC 9R14 96-Core Processor",
 		"intel-sapphirerapids": "Intel(R) Xeon(R) Platinum 8480+",
 	}
-	for _, fixture := range fixtures {
+	for fixture := range want {
 		entries := makeTable(t, fixture, Topology{1, 1, 1}, Features{}).forCPU(nil, 0)
 		var brand []byte
 		for f := uint32(0x80000002); f <= 0x80000004; f++ {
@@ -209,6 +252,7 @@ func TestCPUIDBrand(t *testing.T) {
 func TestCPUIDVendorLeaves(t *testing.T) {
 	forbidden := map[string][]uint32{
 		"amd-zen4":             {2, 4, 9, 0xA, 0x12, 0x14, 0x15, 0x16, 0x1D, 0x1E, 0x1F, 0x8000001F, 0x80000026},
+		"amd-lab":              {2, 4, 0xA, 0x15, 0x16, 0x1F, 0x8000001D, 0x8000001E},
 		"intel-sapphirerapids": {0x80000005, 0x8000000A, 0x8000001D, 0x8000001E, 0x80000021},
 	}
 	for _, fixture := range fixtures {
@@ -342,6 +386,9 @@ func checkAMDPlace(t *testing.T, entries []kvm.CPUIDEntry, topo, place Topology,
 	}
 	if int(id>>(size>>12&0xF)) != place.Sockets {
 		t.Errorf("%v: leaf 0x80000008 puts id %#x into socket %d", topo, id, id>>(size>>12&0xF))
+	}
+	if leaf(entries, 0x80000001, 0).ECX&ecxTopoExt == 0 {
+		return
 	}
 	e := leaf(entries, 0x8000001E, 0)
 	threads := int(e.EBX>>8&0xFF) + 1

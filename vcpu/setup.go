@@ -60,7 +60,7 @@ func (g *Group) makeCPUID(sys *kvm.System, vm *kvm.VM, v *kvm.VCPU) error {
 	if err != nil {
 		return err
 	}
-	o := cpuidOptions{topology: g.topology, features: g.cfg.Features}
+	o := cpuidOptions{topology: g.topology, features: g.cfg.Features, host: hostCPUID}
 	if khz, err := v.TSCKHz(); err == nil && khz > 0 { // a host with an unstable TSC tells none
 		o.tscKHz = uint32(khz)
 	}

@@ -140,8 +140,10 @@ func TestLabHost(t *testing.T) {
 		{name: "environment", script: "echo $WORD", cmd: agent.Command{Env: []string{"WORD=a b"}}, stdout: "a b\n"},
 		{name: "folder", script: "pwd", cmd: agent.Command{Dir: cwd}, stdout: cwd + "\n"},
 		{name: "hidden folder", script: "pwd; cat file", cmd: agent.Command{Dir: hidden}, stdout: hidden + "\nhere"},
-		{name: "KVM", script: "grep -cw svm /proc/cpuinfo; ls /dev/kvm /dev/net/tun /dev/vhost-net /dev/vhost-vsock",
-			stdout: "2\n/dev/kvm\n/dev/net/tun\n/dev/vhost-net\n/dev/vhost-vsock\n"},
+		{
+			name: "KVM", script: "grep -cw svm /proc/cpuinfo; ls /dev/kvm /dev/net/tun /dev/vhost-net /dev/vhost-vsock",
+			stdout: "2\n/dev/kvm\n/dev/net/tun\n/dev/vhost-net\n/dev/vhost-vsock\n",
+		},
 		{name: "scratch", script: "echo x >scratch && cat scratch", cmd: agent.Command{Dir: cwd}, stdout: "x\n"},
 		{name: "share", script: "echo x >$0/back && mkdir $0/d && ln -s back $0/link", cmd: agent.Command{}},
 		{name: "modules on demand", script: "ip link add name br9 type bridge && ip -o link show br9 | cut -d: -f2", stdout: " br9\n"},

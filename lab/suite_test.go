@@ -38,14 +38,20 @@ func TestSuiteDirect(t *testing.T) {
 	}{
 		{name: "passes", pkgs: []string{"good", "plain"}, stdout: "ok  \t" + pkg + "good\t1s\n"},
 		{name: "fails", pkgs: []string{"bad", "good"}, err: errTests, stdout: bad + "ok  \t" + pkg + "good\t1s\n"},
-		{name: "does not compile", pkgs: []string{"broken", "good"}, err: errTests,
-			stdout: "FAIL\t" + pkg + "broken [build failed]\nok  \t" + pkg + "good\t1s\n"},
-		{name: "nothing to run", suite: Suite{Run: "^TestNone$"}, pkgs: []string{"good"},
-			stdout: "ok  \t" + pkg + "good\t1s [no tests to run]\n"},
-		{name: "verbose", suite: Suite{Verbose: true, Count: 2}, pkgs: []string{"good"},
+		{
+			name: "does not compile", pkgs: []string{"broken", "good"}, err: errTests,
+			stdout: "FAIL\t" + pkg + "broken [build failed]\nok  \t" + pkg + "good\t1s\n",
+		},
+		{
+			name: "nothing to run", suite: Suite{Run: "^TestNone$"}, pkgs: []string{"good"},
+			stdout: "ok  \t" + pkg + "good\t1s [no tests to run]\n",
+		},
+		{
+			name: "verbose", suite: Suite{Verbose: true, Count: 2}, pkgs: []string{"good"},
 			stdout: "=== RUN   TestKVMGood\n    good_kvm_test.go:15: count me\n--- PASS: TestKVMGood (1s)\n" +
 				"=== RUN   TestKVMGood\n    good_kvm_test.go:15: count me\n--- PASS: TestKVMGood (1s)\n" +
-				"PASS\nok  \t" + pkg + "good\t1s\n"},
+				"PASS\nok  \t" + pkg + "good\t1s\n",
+		},
 		{name: "no such tests", pkgs: []string{"plain"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

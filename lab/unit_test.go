@@ -152,11 +152,24 @@ func TestWrongUsage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{
-		{}, {"--"}, {"--no-such-flag", "--", "true"}, {"--cpus", "0x", "--", "true"}, {"--cpus", "-1", "--", "true"}, {"--cpus", "0", "--", "true"},
-		{"--cpus", "1000", "--", "true"}, {"--memory", "lots", "--", "true"}, {"--memory", "1M", "--", "true"},
-		{"--memory", "0", "--", "true"}, {"--memory", "100T", "--", "true"}, {"--timeout", "-1s", "--", "true"},
-		{"--timeout", "soon", "--", "true"}, {"--share", "/no/such/folder", "--", "true"}, {"--share", file, "--", "true"},
-		{"kernel"}, {"kernel", "a", "b"}, {"test", "--no-such-flag"},
+		{},
+		{"--"},
+		{"--no-such-flag", "--", "true"},
+		{"--cpus", "0x", "--", "true"},
+		{"--cpus", "-1", "--", "true"},
+		{"--cpus", "0", "--", "true"},
+		{"--cpus", "1000", "--", "true"},
+		{"--memory", "lots", "--", "true"},
+		{"--memory", "1M", "--", "true"},
+		{"--memory", "0", "--", "true"},
+		{"--memory", "100T", "--", "true"},
+		{"--timeout", "-1s", "--", "true"},
+		{"--timeout", "soon", "--", "true"},
+		{"--share", "/no/such/folder", "--", "true"},
+		{"--share", file, "--", "true"},
+		{"kernel"},
+		{"kernel", "a", "b"},
+		{"test", "--no-such-flag"},
 	} {
 		var stdout, stderr bytes.Buffer
 		if status := Main(args, nil, &stdout, &stderr); status != statusUsage {

@@ -89,6 +89,14 @@ func fixtureVmlinux() []byte {
 	)
 }
 
+// tinyVmlinux is a kernel of few bytes, for fuzzers to change.
+func tinyVmlinux() []byte {
+	return fixtureELF(0x1000000,
+		fixtureSegment{segmentLoad, 0x100, 0xffffffff81000000, 0x1000000, pattern(0x80), 0x1000},
+		fixtureSegment{segmentNote, 0x180, 0, 0, fixtureNote(0x1000010), 0},
+	)
+}
+
 // fixtureHeader are the fields of a test bzImage that tests change.
 type fixtureHeader struct {
 	protocol   uint16

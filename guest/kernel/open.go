@@ -14,8 +14,7 @@ import (
 
 // openELF takes an ELF file as the kernel. What machines map must not change, and
 // the file is the user's: its segments are copied, into the cache once, or else
-// into each machine. They are cached under the file's identity; hashing it would
-// cost more than mapping saves.
+// into each machine.
 func (img *Image) openELF(key string, o Options) error {
 	img.format = FormatELF
 	if img.recall(key, o) {
@@ -29,29 +28,13 @@ func (img *Image) openELF(key string, o Options) error {
 	if key == "" || o.NoCache || o.Copy {
 		return nil
 	}
-	plan := planELF(elf)
-	if plan.size > maxUnpacked {
-		return nil
-	}
-	c, err := makeCache(o.CacheDir)
-	if err != nil {
-		img.cacheErr = err
-		return nil
-	}
-	out, err := newCacheOutput(c, plan.size)
-	if err != nil {
-		img.cacheErr = err
-		return nil
-	}
-	if err := plan.write(out.content(), img.file, img.size); err != nil {
-		return errors.Join(err, out.discard())
-	}
-	f, err := out.commit(trailer{name: statName(key), label: img.name, format: FormatELF})
+	f, size, err := img.importELF(key, o)
+	img.cacheErr = err
 	if f == nil {
-		return err
+		return nil
 	}
-	img.cached, img.cacheErr = err == nil, err
-	return img.useELF(f, plan.size)
+	img.cached = err == nil
+	return img.useELF(f, size)
 }
 
 // openBzImage takes a bzImage. Its kernel comes from the cache or is unpacked

@@ -13,20 +13,29 @@ import (
 type output struct {
 	cache  *cache // nil: the file is in memory and has no name
 	f      *os.File
-	mem    []byte // ELF and trailer
+	mem    []byte // ELF and trailer; nil if the file is written to
 	shared bool   // mem is the file's pages; else it must be written to it
 	size   uint64 // of the ELF
 }
 
-// newCacheOutput makes a file of size bytes in the cache. Its blocks are
-// allocated first: a full disk is an error here and not a bus error later.
-func newCacheOutput(c *cache, size uint64) (*output, error) {
+// newCacheFile makes a file in the cache that will hold an ELF of size bytes, to
+// be written to and not to be mapped.
+func newCacheFile(c *cache, size uint64) (*output, error) {
 	c.prune()
 	f, err := os.CreateTemp(c.dir, tempPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("kernel cache: %w", err)
 	}
-	out := &output{cache: c, f: f, size: size}
+	return &output{cache: c, f: f, size: size}, nil
+}
+
+// newCacheOutput makes a file of size bytes in the cache. Its blocks are
+// allocated first: a full disk is an error here and not a bus error later.
+func newCacheOutput(c *cache, size uint64) (*output, error) {
+	out, err := newCacheFile(c, size)
+	if err != nil {
+		return nil, err
+	}
 	if err := out.allocate(); err != nil {
 		return nil, errors.Join(fmt.Errorf("kernel cache %s: room for %d bytes: %w", c.dir, size, err), out.discard())
 	}
@@ -51,10 +60,11 @@ func newMemoryOutput(size uint64) (*output, error) {
 func (out *output) allocate() error {
 	total := int64(out.size) + trailerSize
 	fd, flags := int(out.f.Fd()), unix.MAP_SHARED
-	switch err := retryEINTR(func() error { return unix.Fallocate(fd, 0, 0, total) }); err {
-	case nil:
+	err := retryEINTR(func() error { return unix.Fallocate(fd, 0, 0, total) })
+	switch {
+	case err == nil:
 		out.shared = true
-	case unix.EOPNOTSUPP, unix.ENOSYS, unix.EINVAL, unix.ENODEV:
+	case cannot(err):
 		fd, flags = -1, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS
 	default:
 		return err
@@ -75,14 +85,8 @@ func (out *output) content() []byte { return out.mem[:out.size:out.size] }
 // is whole, it returns both the file and the error; the file has no name then.
 func (out *output) commit(t trailer) (*os.File, error) {
 	t.size = out.size
-	t.encode(out.mem[out.size:])
-	if !out.shared {
-		if _, err := out.f.WriteAt(out.mem, 0); err != nil {
-			return nil, errors.Join(fmt.Errorf("write the unpacked kernel: %w", err), out.discard())
-		}
-	}
-	if err := out.unmap(); err != nil {
-		return nil, errors.Join(err, out.discard())
+	if err := out.writeBack(t); err != nil {
+		return nil, errors.Join(fmt.Errorf("write the unpacked kernel: %w", err), out.discard())
 	}
 	fd := int(out.f.Fd())
 	if out.cache == nil {
@@ -105,6 +109,23 @@ func (out *output) commit(t trailer) (*os.File, error) {
 	return out.f, nil
 }
 
+// writeBack completes the file's content.
+func (out *output) writeBack(t trailer) error {
+	if out.mem == nil {
+		var b [trailerSize]byte
+		t.encode(b[:])
+		_, err := out.f.WriteAt(b[:], int64(out.size))
+		return err
+	}
+	t.encode(out.mem[out.size:])
+	if !out.shared {
+		if _, err := out.f.WriteAt(out.mem, 0); err != nil {
+			return err
+		}
+	}
+	return out.unmap()
+}
+
 func (out *output) unmap() error {
 	mem := out.mem
 	out.mem = nil
@@ -123,9 +144,15 @@ func (out *output) discard() error {
 	return err
 }
 
+// cannot tells that a file system lacks a call, from that it failed.
+func cannot(err error) bool {
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) ||
+		errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV)
+}
+
 func retryEINTR(call func() error) error {
 	for {
-		if err := call(); err != unix.EINTR {
+		if err := call(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}

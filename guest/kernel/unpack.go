@@ -62,8 +62,15 @@ func detect(b []byte) Compression {
 		magic string
 		c     Compression
 	}{
-		{"\x1f\x8b", Gzip}, {"\x1f\x9e", Gzip}, {"BZh", Bzip2}, {"\x5d\x00", LZMA}, {"\xfd7zXZ\x00", XZ},
-		{"\x89LZO", LZO}, {"\x02\x21\x4c\x18", LZ4}, {"\x28\xb5\x2f\xfd", Zstd}, {"\x7fELF", Uncompressed},
+		{"\x1f\x8b", Gzip},
+		{"\x1f\x9e", Gzip},
+		{"BZh", Bzip2},
+		{"\x5d\x00", LZMA},
+		{"\xfd7zXZ\x00", XZ},
+		{"\x89LZO", LZO},
+		{"\x02\x21\x4c\x18", LZ4},
+		{"\x28\xb5\x2f\xfd", Zstd},
+		{"\x7fELF", Uncompressed},
 	} {
 		if bytes.HasPrefix(b, []byte(m.magic)) {
 			return m.c

@@ -155,7 +155,7 @@ func TestPayloadStream(t *testing.T) {
 }
 
 func FuzzUnpack(f *testing.F) {
-	plain := fixtureVmlinux()
+	plain := tinyVmlinux()
 	for _, c := range []Compression{Gzip, LZMA, LZ4, Zstd, LZO} {
 		stream, _, err := payloadStream(c, pack(f, c, plain))
 		if err != nil {

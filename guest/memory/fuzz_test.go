@@ -47,13 +47,16 @@ func FuzzAccess(f *testing.F) {
 	f.Add([]byte("\x02\x03\x0f\x00\x01\x02\x03\x04\x05\x06\x07\x08\x03\x03\x0f\x00\x00\x00\x00\x00\x00\x00\x00\x00"))
 	f.Add([]byte("\x04\x0c\x07\x00\xff\xff\xff\xff\xff\xff\xff\xff\x05\x0d\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff"))
 	f.Add([]byte("\x08\x08\x08\x00\xf8\xff\xff\xff\xff\xff\xff\xff\x09\x09\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"))
+	m := newMemory(f, Config{Size: HoleStart + MinSize})
 	f.Fuzz(func(t *testing.T, prog []byte) {
-		m, err := New(Config{Size: HoleStart + MinSize})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer m.Close()
 		md := &model{bytes: map[uint64]byte{}, high: MinSize}
+		defer func() {
+			for gpa := range md.bytes { // fresh RAM is made once and zeroed after each
+				if err := m.WriteAt([]byte{0}, gpa); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
 		for ; len(prog) >= 12; prog = prog[12:] {
 			gpa := places[int(prog[1])%len(places)] + uint64(binary.LittleEndian.Uint16(prog[2:]))
 			step(t, m, md, prog[0], gpa, prog[4:12])

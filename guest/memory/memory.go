@@ -82,8 +82,7 @@ func New(cfg Config) (*Memory, error) {
 	for _, r := range split(cfg.Size) {
 		res, mem, err := reserve(r.Size, cfg)
 		if err != nil {
-			release(blocks)
-			return nil, err
+			return nil, errors.Join(err, release(blocks))
 		}
 		blocks = append(blocks, block{gpa: r.GPA, mem: mem, res: res})
 	}

@@ -57,6 +57,9 @@ func run(t *testing.T, c *Client, cmd Command) (ExitStatus, string, string, erro
 	return st, stdout.String(), stderr.String(), err
 }
 
+// discard reads what is sent to a side that a test plays.
+func discard(r io.Reader) { _, _ = io.Copy(io.Discard, r) }
+
 func sh(script string) []string { return []string{"sh", "-c", script} }
 
 func TestRun(t *testing.T) {

@@ -124,7 +124,7 @@ func (c *Client) read(hellos chan<- hello, ready <-chan struct{}) {
 	}
 	c.mu.Unlock()
 	close(c.done)
-	c.closing.Do(func() { c.rw.Close() })
+	c.closeStream()
 }
 
 // greet passes hellos on until the handshake is over.
@@ -215,7 +215,7 @@ func (c *Client) disconnected(what string, cause error) error {
 		cause = c.err
 		c.mu.Unlock()
 	}
-	if cause == nil || cause == io.EOF || errors.Is(cause, io.ErrClosedPipe) {
+	if cause == nil || errors.Is(cause, io.EOF) || errors.Is(cause, io.ErrClosedPipe) {
 		cause = errors.New("the stream ended")
 	}
 	return fmt.Errorf("%w while %s: %w", ErrDisconnected, what, cause)
@@ -290,9 +290,12 @@ func (c *Client) Close() error {
 	return nil
 }
 
+// closeStream closes what was dialed; that it fails changes nothing for us.
+func (c *Client) closeStream() { c.closing.Do(func() { _ = c.rw.Close() }) }
+
 func (c *Client) shut() {
 	c.out.once.Do(func() { close(c.out.stop) })
-	c.closing.Do(func() { c.rw.Close() })
+	c.closeStream()
 	<-c.out.dead
 	<-c.done
 }

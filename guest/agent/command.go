@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/binary"
+	"errors"
 	"os"
 	"sync"
 	"syscall"
@@ -44,7 +45,7 @@ func (cmd *command) run() {
 	io, status, fault := cmd.start()
 	if fault != nil {
 		cmd.c.forget(cmd.channel)
-		cmd.c.out.bulk(fault.frame(cmd.channel))
+		cmd.c.out.last(fault.frame(cmd.channel))
 		return
 	}
 	var feeding, pumping sync.WaitGroup
@@ -77,7 +78,7 @@ func (cmd *command) run() {
 	feeding.Wait()
 	io.close()
 	cmd.c.forget(cmd.channel)
-	cmd.c.out.bulk(exitStatus(st).frame(cmd.channel))
+	cmd.c.out.last(exitStatus(st).frame(cmd.channel))
 }
 
 func exitStatus(st unix.WaitStatus) ExitStatus {
@@ -121,7 +122,7 @@ func (cmd *command) start() (*stdio, <-chan unix.WaitStatus, *ExecError) {
 	if err != nil {
 		sio.close()
 		code := 126
-		if err == unix.ENOENT {
+		if errors.Is(err, unix.ENOENT) {
 			code = 127
 		}
 		return nil, nil, execError(code, path, err)
@@ -129,7 +130,7 @@ func (cmd *command) start() (*stdio, <-chan unix.WaitStatus, *ExecError) {
 	cmd.begin(pid, sio.tty)
 	b := binary.LittleEndian.AppendUint32(nil, uint32(pid))
 	b = binary.LittleEndian.AppendUint32(b, stdinWindow)
-	cmd.c.out.control(newFrame(typeStarted, cmd.channel, b), nil)
+	cmd.c.out.post(newFrame(typeStarted, cmd.channel, b), nil)
 	return sio, status, nil
 }
 
@@ -142,7 +143,7 @@ func (cmd *command) begin(pid int, tty *os.File) {
 		cmd.pending = append(cmd.pending, unix.SIGKILL)
 	}
 	for _, sig := range cmd.pending {
-		cmd.c.opts.Reaper.Signal(pid, sig)
+		_ = cmd.c.opts.Reaper.Signal(pid, sig) // it has ended if this fails
 	}
 	cmd.pending = nil
 	if tty != nil {
@@ -159,7 +160,7 @@ func (cmd *command) signal(sig unix.Signal) {
 		}
 		return
 	}
-	cmd.c.opts.Reaper.Signal(cmd.pid, sig)
+	_ = cmd.c.opts.Reaper.Signal(cmd.pid, sig) // it has ended if this fails
 }
 
 func (cmd *command) resize(rows, cols uint16) {
@@ -177,7 +178,7 @@ func (cmd *command) kill() {
 	defer cmd.mu.Unlock()
 	cmd.killed = true
 	if cmd.pid != 0 {
-		cmd.c.opts.Reaper.Signal(cmd.pid, unix.SIGKILL)
+		_ = cmd.c.opts.Reaper.Signal(cmd.pid, unix.SIGKILL) // it has ended if this fails
 	}
 	cmd.stdin.close()
 	for _, c := range cmd.out {
@@ -217,11 +218,11 @@ func (cmd *command) feed(sio *stdio) {
 		}
 		if _, err := sio.in.Write(p); err != nil {
 			cmd.stdin.close()
-			cmd.c.out.control(closedFrame(cmd.channel, streamStdin), nil)
+			cmd.c.out.post(closedFrame(cmd.channel, streamStdin), nil)
 			break
 		}
 		if n := cmd.stdin.done(len(p)); n > 0 {
-			cmd.c.out.control(window{streamStdin, uint32(n)}.frame(cmd.channel), nil)
+			cmd.c.out.post(window{streamStdin, uint32(n)}.frame(cmd.channel), nil)
 		}
 	}
 	sio.endInput()

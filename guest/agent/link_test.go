@@ -17,7 +17,7 @@ func serveOn(t *testing.T, opts ServeOptions) net.Conn {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		Serve(guest, opts)
+		_ = Serve(guest, opts)
 		guest.Close()
 	}()
 	t.Cleanup(func() { host.Close(); <-done })
@@ -29,9 +29,9 @@ func TestHostIsFirst(t *testing.T) {
 	line := &lossy{Conn: host, lost: make(chan struct{})}
 	go func() {
 		line.eat(guest) // a UART that nobody has opened yet
-		guest.Write([]byte("\x00\xffDebian login: " + strings.Repeat("\x01\x02", 4000)))
-		guest.Write(hello{version: 1, minVersion: 1, nonce: 99}.frame(typeGuestHello))
-		Serve(guest, ServeOptions{Env: []string{"PATH=/bin:/usr/bin"}})
+		_, _ = guest.Write([]byte("\x00\xffDebian login: " + strings.Repeat("\x01\x02", 4000)))
+		_, _ = guest.Write(hello{version: 1, minVersion: 1, nonce: 99}.frame(typeGuestHello))
+		_ = Serve(guest, ServeOptions{Env: []string{"PATH=/bin:/usr/bin"}})
 		guest.Close()
 	}()
 	c, err := DialContext(testContext(t), line)
@@ -51,14 +51,14 @@ type lossy struct {
 
 // eat takes the first request away.
 func (l *lossy) eat(guest net.Conn) {
-	io.ReadFull(guest, make([]byte, headerSize+helloPayload))
+	_, _ = io.ReadFull(guest, make([]byte, headerSize+helloPayload))
 }
 
 func TestGuestIsFirst(t *testing.T) {
 	host := serveOn(t, ServeOptions{Env: []string{"PATH=/bin:/usr/bin"}})
 	// Its first hello is lost, and so is the end of something before.
-	io.ReadFull(host, make([]byte, headerSize+helloPayload))
-	host.Write(append([]byte("garbage\r\n"), hello{}.frame(typeHostHello)[:20]...))
+	_, _ = io.ReadFull(host, make([]byte, headerSize+helloPayload))
+	_, _ = host.Write(append([]byte("garbage\r\n"), hello{}.frame(typeHostHello)[:20]...))
 	c, err := DialContext(testContext(t), host)
 	if err != nil {
 		t.Fatal(err)
@@ -88,9 +88,9 @@ func (k keepOpen) Read(p []byte) (int, error) {
 		copy(p, buf[:r.n])
 		return r.n, r.err
 	case <-k.closed:
-		k.Conn.SetReadDeadline(time.Unix(1, 0))
+		_ = k.SetReadDeadline(time.Unix(1, 0))
 		<-done
-		k.Conn.SetReadDeadline(time.Time{})
+		_ = k.SetReadDeadline(time.Time{})
 		return 0, io.ErrClosedPipe
 	}
 }
@@ -124,7 +124,7 @@ func TestHostComesBack(t *testing.T) {
 func TestDisconnected(t *testing.T) {
 	host, guest := net.Pipe()
 	done := make(chan struct{})
-	go func() { defer close(done); Serve(guest, ServeOptions{Env: []string{"PATH=/bin:/usr/bin"}}) }()
+	go func() { defer close(done); _ = Serve(guest, ServeOptions{Env: []string{"PATH=/bin:/usr/bin"}}) }()
 	c, err := DialContext(testContext(t), host)
 	if err != nil {
 		t.Fatal(err)
@@ -147,7 +147,7 @@ func TestDisconnected(t *testing.T) {
 
 func TestDialEnds(t *testing.T) {
 	host, guest := net.Pipe()
-	go io.Copy(io.Discard, guest)
+	go discard(guest)
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := DialContext(ctx, host); !errors.Is(err, context.DeadlineExceeded) {
@@ -167,8 +167,8 @@ func TestVersions(t *testing.T) {
 	go func() {
 		r := newFrameReader(guest)
 		h, _ := r.sync(typeHostHello)
-		guest.Write(hello{version: 9, minVersion: 8, nonce: h.nonce}.frame(typeGuestHello))
-		io.Copy(io.Discard, guest)
+		_, _ = guest.Write(hello{version: 9, minVersion: 8, nonce: h.nonce}.frame(typeGuestHello))
+		_, _ = io.Copy(io.Discard, guest)
 	}()
 	if _, err := DialContext(testContext(t), host); !errors.Is(err, ErrVersion) {
 		t.Error(err)
@@ -183,11 +183,11 @@ func TestGuestReboots(t *testing.T) {
 	go func() {
 		r := newFrameReader(guest)
 		h, _ := r.sync(typeHostHello)
-		guest.Write(hello{version: 1, minVersion: 1, nonce: h.nonce, maxCommands: 1}.frame(typeGuestHello))
-		r.next()
+		_, _ = guest.Write(hello{version: 1, minVersion: 1, nonce: h.nonce, maxCommands: 1}.frame(typeGuestHello))
+		_, _, _ = r.next()
 		<-ready
-		guest.Write(hello{version: 1, minVersion: 1}.frame(typeGuestHello))
-		io.Copy(io.Discard, guest)
+		_, _ = guest.Write(hello{version: 1, minVersion: 1}.frame(typeGuestHello))
+		_, _ = io.Copy(io.Discard, guest)
 	}()
 	c, err := DialContext(testContext(t), host)
 	if err != nil {
@@ -249,11 +249,11 @@ func TestHostileGuest(t *testing.T) {
 			go func() {
 				r := newFrameReader(guest)
 				h, _ := r.sync(typeHostHello)
-				guest.Write(hello{version: 1, minVersion: 1, nonce: h.nonce, maxCommands: 1}.frame(typeGuestHello))
-				r.next()
-				go io.Copy(io.Discard, guest)
+				_, _ = guest.Write(hello{version: 1, minVersion: 1, nonce: h.nonce, maxCommands: 1}.frame(typeGuestHello))
+				_, _, _ = r.next()
+				go discard(guest)
 				for _, f := range tt.send {
-					guest.Write(f)
+					_, _ = guest.Write(f)
 				}
 			}()
 			c, err := DialContext(testContext(t), host)

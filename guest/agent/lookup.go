@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -8,7 +9,8 @@ import (
 
 func execError(code int, what string, err error) *ExecError {
 	e := &ExecError{Code: code, Message: what + ": " + err.Error()}
-	if errno, ok := err.(unix.Errno); ok {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
 		e.Errno = int(errno)
 	}
 	return e
@@ -43,15 +45,17 @@ func findProgram(name, dir string, env []string) (string, *ExecError) {
 		if err == nil {
 			return path, nil
 		}
-		if err != unix.ENOENT && err != unix.ENOTDIR {
+		if !absent(err) {
 			found = err
 		}
 	}
 	return "", lookupError(name, found)
 }
 
+func absent(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) }
+
 func lookupError(name string, err error) *ExecError {
-	if err == unix.ENOENT || err == unix.ENOTDIR {
+	if absent(err) {
 		return &ExecError{Code: 127, Errno: int(unix.ENOENT), Message: name + ": command not found"}
 	}
 	return execError(126, name, err)

@@ -89,6 +89,13 @@ func (o *outbox) control(b []byte, giveUp <-chan struct{}) error {
 	}
 }
 
+// post is control for a sender with nothing to do about a failure: the stream has
+// ended then, which the reader sees and handles.
+func (o *outbox) post(b []byte, giveUp <-chan struct{}) { _ = o.control(b, giveUp) }
+
+// last is bulk in the same way.
+func (o *outbox) last(b []byte) { _ = o.bulk(b) }
+
 // bulk writes a frame and returns when b may be used again.
 func (o *outbox) bulk(b []byte) error {
 	select {

@@ -3,6 +3,7 @@ package agent
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 )
 
@@ -38,8 +39,11 @@ func (f *frameReader) next() (header, []byte, error) {
 	return h, p, nil
 }
 
+// skip drops bytes that were peeked at, which cannot fail.
+func (f *frameReader) skip(n int) { _, _ = f.br.Discard(n) }
+
 func noEOF(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err
@@ -57,20 +61,20 @@ func (f *frameReader) sync(t frameType) (hello, error) {
 		have, _ := f.br.Peek(f.br.Buffered())
 		at := bytes.Index(have, mark)
 		if at < 0 {
-			f.br.Discard(len(have) - len(mark) + 1)
+			f.skip(len(have) - len(mark) + 1)
 			continue
 		}
-		f.br.Discard(at)
+		f.skip(at)
 		raw, err := f.br.Peek(headerSize + helloPayload)
 		if err != nil {
 			return hello{}, noEOF(err)
 		}
 		h, err := parseHello(raw[headerSize:])
 		if err != nil {
-			f.br.Discard(1)
+			f.skip(1)
 			continue
 		}
-		f.br.Discard(headerSize + helloPayload)
+		f.skip(headerSize + helloPayload)
 		return h, nil
 	}
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"sync"
 	"syscall"
 
@@ -65,13 +66,13 @@ func (r *Reaper) Signal(pid int, sig syscall.Signal) error {
 // meant for PID 1, whose descendants all others are.
 func (r *Reaper) Idle() bool {
 	_, err := waitNext(unix.P_ALL, 0, unix.WNOHANG)
-	return err == unix.ECHILD
+	return errors.Is(err, unix.ECHILD)
 }
 
 // reapOne waits for one child, leaving all others alone.
 func (r *Reaper) reapOne(pid int) {
 	for {
-		if _, err := waitNext(unix.P_PID, pid, 0); err != unix.EINTR {
+		if _, err := waitNext(unix.P_PID, pid, 0); !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}
@@ -89,7 +90,7 @@ func (r *Reaper) reapAll() {
 			r.collect(pid)
 			continue
 		}
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		// No child: only Start can make one, since orphans descend from it.
@@ -108,7 +109,7 @@ func (r *Reaper) collect(pid int) {
 	defer r.mu.Unlock()
 	var st unix.WaitStatus
 	for {
-		if _, err := unix.Wait4(pid, &st, 0, nil); err != unix.EINTR {
+		if _, err := unix.Wait4(pid, &st, 0, nil); !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -80,7 +81,7 @@ func TestReaperStartFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-status
-	if err := r.Signal(pid, unix.SIGTERM); err != unix.ESRCH {
+	if err := r.Signal(pid, unix.SIGTERM); !errors.Is(err, unix.ESRCH) {
 		t.Errorf("signal after the end: %v", err)
 	}
 }

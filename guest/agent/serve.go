@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 	"sync"
 
@@ -44,7 +45,7 @@ func Serve(rw io.ReadWriter, opts ServeOptions) error {
 	}
 	err := s.loop()
 	s.wg.Wait()
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil
 	}
 	return err
@@ -116,8 +117,9 @@ func (s *server) connection(nonce uint64) (*hello, error) {
 		} else if err == nil {
 			err = c.handle(h, p)
 		}
-		if broken, ok := err.(*ProtocolError); ok {
-			c.out.bulk(newFrame(typeError, 0, []byte(broken.Rule)))
+		var broken *ProtocolError
+		if errors.As(err, &broken) {
+			c.out.last(newFrame(typeError, 0, []byte(broken.Rule)))
 			return nil, nil
 		}
 		if err != nil {

@@ -278,7 +278,7 @@ func (s *Session) waitEnd() error {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		limit := time.NewTimer(delay)
 		defer limit.Stop()
-		go s.Signal(int(sig))
+		go s.kill(sig)
 		select {
 		case <-s.ended:
 			return cause
@@ -290,10 +290,13 @@ func (s *Session) waitEnd() error {
 	// The guest may be waiting for us to take output: say that we never will.
 	for i, q := range s.out {
 		q.close()
-		go s.c.out.control(closedFrame(s.channel, streamStdout+uint8(i)), s.ended)
+		go s.c.out.post(closedFrame(s.channel, streamStdout+uint8(i)), s.ended)
 	}
 	return errors.Join(cause, fmt.Errorf("it did not end within %v of SIGKILL", delay))
 }
+
+// kill is Signal without a care whether it gets there.
+func (s *Session) kill(sig syscall.Signal) { _ = s.Signal(int(sig)) }
 
 // lost is the error for a stream that ended while the command ran, unless its
 // end came through at the same time.

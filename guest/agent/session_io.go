@@ -24,7 +24,7 @@ func (s *Session) output(stream uint8, w io.Writer) {
 			}
 		}
 		if n := q.done(len(p)); n > 0 {
-			s.c.out.control(window{stream, uint32(n)}.frame(s.channel), s.ended)
+			s.c.out.post(window{stream, uint32(n)}.frame(s.channel), s.ended)
 		}
 	}
 }
@@ -37,7 +37,7 @@ func (s *Session) outputFailed(stream uint8, err error) {
 		s.writeErr = err
 	}
 	s.mu.Unlock()
-	s.c.out.control(closedFrame(s.channel, stream), s.ended)
+	s.c.out.post(closedFrame(s.channel, stream), s.ended)
 }
 
 // input sends standard input as far as the guest gives credit.
@@ -50,7 +50,7 @@ func (s *Session) input() {
 			return
 		}
 		if err != nil {
-			s.c.out.control(newFrame(typeStdinEOF, s.channel, nil), s.ended)
+			s.c.out.post(newFrame(typeStdinEOF, s.channel, nil), s.ended)
 			return
 		}
 	}

@@ -111,14 +111,14 @@ func setSize(tty *os.File, rows, cols uint16) {
 		return
 	}
 	control(tty, func(fd int) {
-		unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols})
+		_ = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols})
 	})
 }
 
 // control calls fn with f's descriptor, which cannot be closed meanwhile.
 func control(f *os.File, fn func(fd int)) {
 	if c, err := f.SyscallConn(); err == nil {
-		c.Control(func(fd uintptr) { fn(int(fd)) })
+		_ = c.Control(func(fd uintptr) { fn(int(fd)) })
 	}
 }
 
@@ -136,14 +136,14 @@ func (s *stdio) endInput() {
 		}
 	})
 	if eof != 0 {
-		s.tty.Write([]byte{eof})
+		_, _ = s.tty.Write([]byte{eof})
 	}
 }
 
 // stopInput ends a write to a command that does not read.
 func (s *stdio) stopInput() {
 	if s.in != nil {
-		s.in.SetWriteDeadline(time.Unix(1, 0))
+		_ = s.in.SetWriteDeadline(time.Unix(1, 0))
 	}
 }
 
@@ -177,8 +177,11 @@ type source struct {
 // others write only for the grace time.
 func (s *source) exited() {
 	s.must.Store(s.total.Load() + int64(s.waiting()))
-	s.f.SetReadDeadline(time.Now().Add(grace))
+	s.setGrace()
 }
+
+// setGrace ends reads after the grace time; pipes and terminals have deadlines.
+func (s *source) setGrace() { _ = s.f.SetReadDeadline(time.Now().Add(grace)) }
 
 // waiting is how many bytes can be read at once.
 func (s *source) waiting() int {
@@ -197,7 +200,7 @@ func (s *source) read(p []byte) (int, error) {
 			err = io.EOF
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			if s.total.Load() < s.must.Load() && s.waiting() > 0 {
-				s.f.SetReadDeadline(time.Now().Add(grace))
+				s.setGrace()
 				continue
 			}
 			err = io.EOF

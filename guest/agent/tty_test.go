@@ -45,7 +45,7 @@ func TestTerminal(t *testing.T) {
 	var scr screen
 	keys, typed := io.Pipe()
 	s, err := c.Start(testContext(t), Command{
-		Args: sh(`tty >/dev/null && echo terminal; stty size; trap 'stty size' WINCH; while :; do read line && break; done; echo "[$line]"; exec cat`),
+		Args: sh(`tty >/dev/null && echo terminal; trap 'stty size' WINCH; stty size; while :; do read line && break; done; echo "[$line]"; exec cat`),
 		TTY:  true, Rows: 33, Cols: 111, Stdin: keys, Stdout: &scr,
 	})
 	if err != nil {
@@ -56,9 +56,9 @@ func TestTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	scr.waitFor(t, "40 120\r\n")
-	io.WriteString(typed, "hello\r")
+	_, _ = io.WriteString(typed, "hello\r")
 	scr.waitFor(t, "[hello]")
-	io.WriteString(typed, "\x03") // the terminal turns it into SIGINT
+	_, _ = io.WriteString(typed, "\x03") // the terminal turns it into SIGINT
 	st, err := s.Wait()
 	if err != nil || st.Signal != 2 && st.Code != 130 {
 		t.Errorf("%+v, %v: %q", st, err, scr.String())
@@ -129,7 +129,9 @@ func TestSignalsReachTheGroup(t *testing.T) {
 	if err := c.Signal(2); err != nil {
 		t.Fatal(err)
 	}
-	s.Wait()
+	if _, err := s.Wait(); err != nil {
+		t.Error(err)
+	}
 	if !strings.Contains(scr.String(), "inner\n") {
 		t.Errorf("screen: %q", scr.String())
 	}

@@ -32,7 +32,7 @@ func (g *guest) keepShell() {
 	g.ready()
 	for !g.ending.Load() {
 		started := time.Now()
-		if _, err := g.onConsole([]string{"-sh"}); err != nil {
+		if err := g.onConsole([]string{"-sh"}); err != nil {
 			complain("no shell on the console", err)
 			return
 		}
@@ -45,18 +45,18 @@ func (g *guest) keepShell() {
 // runOnce runs the command of gureum.exec and ends the guest.
 func (g *guest) runOnce() {
 	g.ready()
-	if _, err := g.onConsole([]string{"sh", "-c", g.cfg.exec}); err != nil {
+	if err := g.onConsole([]string{"sh", "-c", g.cfg.exec}); err != nil {
 		complain("gureum.exec", err)
 	}
 	g.end(g.cfg.end)
 }
 
-// onConsole runs the shell with the console as its controlling terminal.
-func (g *guest) onConsole(args []string) (unix.WaitStatus, error) {
+// onConsole runs the shell to its end, with the console as its controlling terminal.
+func (g *guest) onConsole(args []string) error {
 	path := consoleDevice()
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return 0, &os.PathError{Op: "open", Path: path, Err: err}
+		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	tty := uintptr(fd)
 	_, status, err := g.reaper.Start("/bin/sh", args, &syscall.ProcAttr{
@@ -65,9 +65,10 @@ func (g *guest) onConsole(args []string) (unix.WaitStatus, error) {
 	})
 	unix.Close(fd)
 	if err != nil {
-		return 0, &os.PathError{Op: "exec", Path: "/bin/sh", Err: err}
+		return &os.PathError{Op: "exec", Path: "/bin/sh", Err: err}
 	}
-	return <-status, nil
+	<-status
+	return nil
 }
 
 // consoleDevice is the terminal behind /dev/console, which itself can be

@@ -59,19 +59,24 @@ func (g *guest) end(kind agent.ShutdownKind) {
 		return
 	}
 	g.ready()
-	unix.Kill(-1, unix.SIGTERM)
-	unix.Kill(-1, unix.SIGCONT)
+	killAll(unix.SIGTERM)
+	killAll(unix.SIGCONT)
 	if !g.waitIdle(termPatience) {
-		unix.Kill(-1, unix.SIGKILL)
+		killAll(unix.SIGKILL)
 		g.waitIdle(killPatience)
 	}
 	unix.Sync()
 	unmountAll()
 	for {
-		unix.Reboot(rebootCommand(kind))
+		if err := unix.Reboot(rebootCommand(kind)); err != nil {
+			complain("end the guest", err)
+		}
 		time.Sleep(time.Second) // a halted machine does not come back
 	}
 }
+
+// killAll sends sig to every process but this one; there may be none.
+func killAll(sig syscall.Signal) { _ = unix.Kill(-1, sig) }
 
 // waitIdle waits until no process is left.
 func (g *guest) waitIdle(limit time.Duration) bool {
@@ -103,8 +108,11 @@ func unmountAll() {
 		return
 	}
 	for _, dir := range dataMounts(string(text)) {
-		if unix.Unmount(dir, 0) != nil {
-			unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
+		if unix.Unmount(dir, 0) == nil {
+			continue
+		}
+		if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+			complain("unmount "+dir, err)
 		}
 	}
 }

@@ -1,6 +1,10 @@
 package main
 
-import "golang.org/x/sys/unix"
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
 
 // mount is one file system that the kernel offers.
 type mount struct {
@@ -42,7 +46,7 @@ func mountAll(list []mount) {
 	for _, m := range list {
 		err := unix.Mount(m.kind, m.dir, m.kind, m.flags, m.data)
 		if err == unix.ENOENT {
-			unix.Mkdir(m.dir, 0o755)
+			_ = unix.Mkdir(m.dir, 0o755) // mount says what is wrong
 			err = unix.Mount(m.kind, m.dir, m.kind, m.flags, m.data)
 		}
 		switch err {
@@ -57,19 +61,24 @@ func mountAll(list []mount) {
 // has ended before any program starts.
 func (g *guest) prepare() {
 	unix.Umask(0o022)
-	unix.Chmod("/", 0o755) // the kernel makes it like /tmp
+	try("mode of /", unix.Chmod("/", 0o755)) // the kernel makes it like /tmp
 	mountAll(otherMounts)
 	for _, l := range devLinks {
-		unix.Symlink(l[0], l[1])
+		try("link "+l[1], unix.Symlink(l[0], l[1]))
 	}
-	unix.Mkdir(home, 0o700)
-	if err := unix.Sethostname([]byte(g.cfg.hostname)); err != nil {
-		complain("hostname", err)
-	}
+	try("make "+home, unix.Mkdir(home, 0o700))
+	try("host name", unix.Sethostname([]byte(g.cfg.hostname)))
 	loopbackUp()
 	// From here on Ctrl-Alt-Del is a signal to us and not an instant reset.
-	unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF)
+	try("Ctrl-Alt-Del", unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF))
 	g.watchButtons()
+}
+
+// try reports a failure, unless it is only that something is there already.
+func try(what string, err error) {
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		complain(what, err)
+	}
 }
 
 // loopbackUp sets the loopback interface up; kernels without a network have

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -13,7 +14,7 @@ func openPort(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := makeRaw(fd); err != nil && err != unix.ENOTTY {
+	if err := makeRaw(fd); err != nil && !errors.Is(err, unix.ENOTTY) {
 		unix.Close(fd)
 		return nil, err
 	}

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Files in the cache. They appear by rename, whole and synced, and never change,
@@ -26,8 +24,8 @@ const (
 
 // Open opens the unpacked archive for reading. The first call on a host unpacks
 // it into dir ("" stands for gureum/userland in the user's cache directory); when
-// that cannot be written, or others can write to it, the file is in memory and has
-// no name.
+// that cannot be written, or others can write to it, the file is a temporary one
+// without a name.
 func Open(dir string) (*os.File, error) { return open(dir, archiveFile, archiveSize) }
 
 // OpenOverlay opens the overlay in the same way.
@@ -47,9 +45,9 @@ func open(dir, name string, size int64) (*os.File, error) {
 			return f, nil
 		}
 	}
-	f, memErr := inMemory(size)
-	if memErr != nil {
-		return nil, fmt.Errorf("embedded user land: %w", errors.Join(err, memErr))
+	f, tempErr := nameless(size)
+	if tempErr != nil {
+		return nil, fmt.Errorf("embedded user land: %w", errors.Join(err, tempErr))
 	}
 	return f, nil
 }
@@ -83,7 +81,7 @@ func private(fi fs.FileInfo) bool {
 }
 
 func openCached(path string, size int64) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -143,14 +141,17 @@ func prune(dir string) {
 	}
 }
 
-// inMemory makes a file that lives as long as it is open.
-func inMemory(size int64) (*os.File, error) {
-	fd, err := unix.MemfdCreate("gureum-userland", unix.MFD_CLOEXEC)
+// nameless makes a file that lives as long as it is open.
+func nameless(size int64) (*os.File, error) {
+	f, err := os.CreateTemp("", "gureum-")
 	if err != nil {
 		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), "memfd:gureum-userland")
-	if _, err := f.WriteAt(Archive()[:size], 0); err != nil {
+	err = os.Remove(f.Name())
+	if err == nil {
+		_, err = f.WriteAt(Archive()[:size], 0)
+	}
+	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil

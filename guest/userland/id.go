@@ -3,7 +3,7 @@
 package userland
 
 const (
-	archiveID   = "fd4d28ca4e4381e14e2cc0e261035c9bfb15552d81b625d1aeb5b543b28d047d"
-	archiveSize = 3833856
-	overlaySize = 1806336
+	archiveID   = "7197d3908bce82bb496d018d31a463e856672fe07686d6be0ce6530b007e2dbf"
+	archiveSize = 3862528
+	overlaySize = 1835008
 )

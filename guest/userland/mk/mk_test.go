@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -35,7 +36,7 @@ func member(t *testing.T, archive []byte, name string) []byte {
 	r := initramfs.NewReader(bytes.NewReader(archive))
 	for {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			if err = r.NextArchive(); err != nil {
 				t.Fatalf("%s is not in the archive: %v", name, err)
 			}
@@ -108,7 +109,7 @@ func TestOverlay(t *testing.T) {
 	var names []string
 	for {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -127,7 +128,7 @@ func TestTools(t *testing.T) {
 	r := initramfs.NewReader(bytes.NewReader(userland.Archive()))
 	for {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			if r.NextArchive() != nil {
 				break
 			}

@@ -1,6 +1,10 @@
 package kvm
 
-import gokvm "github.com/bobuhiro11/gokvm/kvm"
+import (
+	"strconv"
+
+	gokvm "github.com/bobuhiro11/gokvm/kvm"
+)
 
 // Structures that gokvm lays out as the kernel does (TestABI compares sizes and offsets).
 type (
@@ -77,6 +81,23 @@ const (
 	MPHalted        MPState = 3 // executed HLT, waits for an interrupt
 	MPSIPIReceived  MPState = 4 // SIPI seen, about to run
 )
+
+// mpNames is laid out by the compiler and costs nothing at start.
+var mpNames = [...]string{
+	MPRunnable:      "runnable",
+	MPUninitialized: "uninitialized",
+	MPInitReceived:  "init-received",
+	MPHalted:        "halted",
+	MPSIPIReceived:  "sipi-received",
+}
+
+// String gives a short name, such as "halted".
+func (s MPState) String() string {
+	if int(s) < len(mpNames) {
+		return mpNames[s]
+	}
+	return "mp-state-" + strconv.FormatUint(uint64(s), 10)
+}
 
 // The kernel's view of arguments, in the order of requests_unsafe.go.
 type (

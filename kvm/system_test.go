@@ -85,6 +85,9 @@ func TestExitNames(t *testing.T) {
 			t.Errorf("%d is %s, want %s", uint32(r), r, name)
 		}
 	}
+	if MPHalted.String() != "halted" || MPState(9).String() != "mp-state-9" {
+		t.Errorf("%v, %v", MPHalted, MPState(9))
+	}
 	if NumExitReasons != int(ExitTDX)+1 {
 		t.Errorf("%d exit reasons", NumExitReasons)
 	}

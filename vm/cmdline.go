@@ -17,7 +17,13 @@ const (
 	// With its own init, the agent listens on the second serial port.
 	agentCmdline        = "gureum.agent=/dev/ttyS1"
 	agentOverlayCmdline = "rdinit=" + userland.InitPath + " " + agentCmdline
+	// Our init is a Go program, whose runtime reserves more address space than a
+	// small guest's kernel would promise it by default.
+	lowMemoryCmdline = "sysctl.vm.overcommit_memory=1"
 )
+
+// lowMemory is the guest memory below which lowMemoryCmdline is needed, in bytes.
+const lowMemory = 64 << 20
 
 // commandLine is the kernel command line of a machine. What the user appends
 // comes last and so wins.
@@ -35,6 +41,9 @@ func commandLine(c *Config) string {
 			agent = agentOverlayCmdline
 		}
 		words = append(words, agent)
+	}
+	if c.Memory < lowMemory {
+		words = append(words, lowMemoryCmdline)
 	}
 	if c.Append != "" {
 		words = append(words, c.Append)

@@ -125,7 +125,9 @@ func (m *Machine) end(o Outcome) {
 // the guest still had to say.
 func (m *Machine) supervise() {
 	outcome := <-m.ended
-	m.cpus.Stop()
+	if err := m.cpus.Stop(); err != nil {
+		slog.Error("stop the virtual CPUs", "name", m.config.Name, "error", err)
+	}
 	m.platform.drain()
 	m.mu.Lock()
 	m.state = Stopped

@@ -50,12 +50,14 @@ type platform struct {
 	console   *devices.Serial
 	agent     *devices.Serial
 	agentPort *serialPort
-	keyboard  *devices.I8042
-	acpi      *devices.ACPI
-	rtc       *devices.RTC
-	tail      *ring
-	irqs      []*kvm.EventFD
-	vm        *kvm.VM
+	// consolePort is used for writing only; what the guest writes goes elsewhere.
+	consolePort *serialPort
+	keyboard    *devices.I8042
+	acpi        *devices.ACPI
+	rtc         *devices.RTC
+	tail        *ring
+	irqs        []*kvm.EventFD
+	vm          *kvm.VM
 }
 
 // newPlatform makes the devices and puts them on the buses.
@@ -83,7 +85,9 @@ func (p *platform) populate(console io.Writer, onEvent devices.EventFunc) error 
 	p.console = devices.NewSerial(lines[gsiCOM1], out)
 	p.agentPort = newSerialPort()
 	p.agent = devices.NewSerial(lines[gsiCOM2], p.agentPort.guestSide())
-	p.agentPort.connect(p.agent)
+	p.agentPort.connect(p.agent.Input())
+	p.consolePort = newSerialPort()
+	p.consolePort.connect(p.console.Input())
 	p.keyboard = devices.NewI8042(onEvent, lines[gsiKeyboard])
 	p.acpi = devices.NewACPI(onEvent, lines[gsiACPI])
 	p.rtc = devices.NewRTC(time.Now, lines[gsiRTC])
@@ -138,17 +142,26 @@ func (p *platform) drain() {
 	_ = p.console.Flush(ctx)
 	_ = p.agent.Flush(ctx)
 	p.agentPort.hangUp()
+	p.consolePort.hangUp()
 }
 
 // Close frees the devices. It may be called on a half-built platform.
 func (p *platform) Close() error {
 	var errs []error
-	if p.agentPort != nil {
-		p.agentPort.hangUp()
+	ports := []*serialPort{p.agentPort, p.consolePort}
+	for _, port := range ports {
+		if port != nil {
+			port.hangUp()
+		}
 	}
 	for _, s := range []*devices.Serial{p.console, p.agent} {
 		if s != nil {
 			errs = append(errs, s.Close())
+		}
+	}
+	for _, port := range ports {
+		if port != nil {
+			port.wait()
 		}
 	}
 	if p.rtc != nil {

@@ -3,27 +3,43 @@ package vm
 import (
 	"io"
 	"sync/atomic"
-
-	"github.com/gureum/gureum/devices"
 )
 
 // serialPort is the host's end of a serial line that a program talks through.
 // What the guest writes before anybody has asked for the port is dropped, as on
 // a line with nothing plugged in.
+//
+//	guest -> UART -> guestSide -> toHost pipe -> Read
+//	guest <- UART <- pump <- toGuest pipe <- Write
+//
+// The pipes let Close and the machine's end call back a Read or a Write that
+// waits for a guest that does not answer.
 type serialPort struct {
-	read    *io.PipeReader
-	write   *io.PipeWriter
-	serial  *devices.Serial
-	plugged atomic.Bool
+	toHostR  *io.PipeReader
+	toHostW  *io.PipeWriter
+	toGuestR *io.PipeReader
+	toGuestW *io.PipeWriter
+	plugged  atomic.Bool
+	pumped   chan struct{} // closed when pump has ended; nil before it starts
 }
 
 func newSerialPort() *serialPort {
-	r, w := io.Pipe()
-	return &serialPort{read: r, write: w}
+	p := &serialPort{}
+	p.toHostR, p.toHostW = io.Pipe()
+	p.toGuestR, p.toGuestW = io.Pipe()
+	return p
 }
 
-// connect says which device the port belongs to.
-func (p *serialPort) connect(s *devices.Serial) { p.serial = s }
+// connect starts to pass on to the guest what is written to the port. The pump
+// ends when the UART is closed.
+func (p *serialPort) connect(uart io.Writer) {
+	p.pumped = make(chan struct{})
+	go func() {
+		defer close(p.pumped)
+		_, err := io.Copy(uart, p.toGuestR)
+		_ = p.toGuestR.CloseWithError(err)
+	}()
+}
 
 // guestSide receives what the guest writes.
 func (p *serialPort) guestSide() io.Writer { return guestSide{p} }
@@ -35,23 +51,34 @@ func (g guestSide) Write(b []byte) (int, error) {
 	if !g.p.plugged.Load() {
 		return len(b), nil
 	}
-	return g.p.write.Write(b)
+	return g.p.toHostW.Write(b)
 }
 
 // Read implements io.Reader; io.EOF after the machine's end.
-func (p *serialPort) Read(b []byte) (int, error) { return p.read.Read(b) }
+func (p *serialPort) Read(b []byte) (int, error) { return p.toHostR.Read(b) }
 
 // Write implements io.Writer: it waits until the guest's UART has room.
-func (p *serialPort) Write(b []byte) (int, error) { return p.serial.Input().Write(b) }
+func (p *serialPort) Write(b []byte) (int, error) { return p.toGuestW.Write(b) }
 
 // Close unplugs the program from the line.
 func (p *serialPort) Close() error {
 	p.plugged.Store(false)
-	return p.read.Close()
+	_ = p.toHostR.Close()
+	return p.toGuestW.Close()
 }
 
-// hangUp gives readers io.EOF.
-func (p *serialPort) hangUp() { _ = p.write.Close() }
+// hangUp gives readers io.EOF, and writers an error.
+func (p *serialPort) hangUp() {
+	_ = p.toHostW.Close()
+	_ = p.toGuestR.Close()
+}
+
+// wait waits for the pump, after the UART has been closed.
+func (p *serialPort) wait() {
+	if p.pumped != nil {
+		<-p.pumped
+	}
+}
 
 // AgentPort is the host's end of the serial line that the guest's agent talks
 // on. Whoever asks for it must read it or close it.
@@ -62,7 +89,7 @@ func (m *Machine) AgentPort() io.ReadWriteCloser {
 
 // ConsoleInput writes to the guest's first serial port. A write waits until the
 // guest has taken the bytes; after the machine's end it fails.
-func (m *Machine) ConsoleInput() io.Writer { return m.platform.console.Input() }
+func (m *Machine) ConsoleInput() io.Writer { return m.platform.consolePort }
 
 // ConsoleTail is the end of what the guest wrote to its first serial port.
 func (m *Machine) ConsoleTail() []byte { return m.platform.tail.bytes() }

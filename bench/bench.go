@@ -49,8 +49,9 @@ const bootTimeout = 60 * time.Second
 // upMark is what the guest of a boot measurement prints: /proc/uptime.
 var upMark = regexp.MustCompile(`gureum-bench up ([0-9.]+)`)
 
-// MeasureBoot boots each contestant a number of times, in turns.
-func MeasureBoot(contestants []Contestant, runs int) ([]Boot, error) {
+// MeasureBoot boots each contestant a number of times, in turns, and tells of each
+// run on progress.
+func MeasureBoot(contestants []Contestant, runs int, progress io.Writer) ([]Boot, error) {
 	totals := make([][]time.Duration, len(contestants))
 	guests := make([][]time.Duration, len(contestants))
 	for range runs {
@@ -59,6 +60,7 @@ func MeasureBoot(contestants []Contestant, runs int) ([]Boot, error) {
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c.Name, err)
 			}
+			fmt.Fprintf(progress, "%s: %.3f s\n", c.Name, total.Seconds())
 			totals[i] = append(totals[i], total)
 			guests[i] = append(guests[i], guest)
 		}

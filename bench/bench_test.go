@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -68,17 +69,17 @@ func TestMeasureBoot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	boots, err := MeasureBoot([]Contestant{{Name: "a", Args: []string{echo, "gureum-bench up 0.25"}}}, 3)
+	boots, err := MeasureBoot([]Contestant{{Name: "a", Args: []string{echo, "gureum-bench up 0.25"}}}, 3, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if boots[0].Guest != 250*time.Millisecond || boots[0].Total <= 0 || boots[0].Runs != 3 {
 		t.Errorf("boots: %+v", boots)
 	}
-	if _, err := MeasureBoot([]Contestant{{Name: "b", Args: []string{echo, "nothing"}}}, 1); err == nil {
+	if _, err := MeasureBoot([]Contestant{{Name: "b", Args: []string{echo, "nothing"}}}, 1, io.Discard); err == nil {
 		t.Error("a guest that did not come up was counted")
 	}
-	if _, err := MeasureBoot([]Contestant{{Name: "c", Args: []string{"false"}}}, 1); err == nil {
+	if _, err := MeasureBoot([]Contestant{{Name: "c", Args: []string{"false"}}}, 1, io.Discard); err == nil {
 		t.Error("a VMM that failed was counted")
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
 
 	"github.com/gureum/gureum/guest/initramfs"
 	"github.com/gureum/gureum/guest/linux"
@@ -55,12 +55,7 @@ func writeFile(path string, write func(io.Writer) error) error {
 
 func writeKernel(w io.Writer) error {
 	blob, _ := linux.Image()
-	decoder, err := zstd.NewReader(bytes.NewReader(blob))
-	if err != nil {
-		return err
-	}
-	defer decoder.Close()
-	_, err = io.Copy(w, decoder)
+	_, err := io.Copy(w, lz4.NewReader(bytes.NewReader(blob)))
 	return err
 }
 
@@ -80,15 +75,14 @@ func writeInitrd(w io.Writer) error {
 const bootCmdline = "console=ttyS0 quiet panic=-1 rdinit=/bench-init"
 
 // BootContestants are Gureum and the peers that are installed.
-func BootContestants(dir, gureum, gokvm string) []Contestant {
-	kernelPath, initrdPath := filepath.Join(dir, kernelFile), filepath.Join(dir, initrdFile)
+func (s *Stage) BootContestants() []Contestant {
 	contestants := []Contestant{
 		{Name: "gureum", Args: []string{
-			gureum, "run", "--kernel", kernelPath, "--initrd", initrdPath,
+			s.Gureum, "run", "--kernel", s.kernel, "--initrd", s.initrd,
 			"--memory", fmt.Sprintf("%dM", guestMemory), "--append", "quiet rdinit=/bench-init",
 		}},
 		{Name: "gureum run -- CMD", Args: []string{
-			gureum, "run", "--memory", fmt.Sprintf("%dM", guestMemory),
+			s.Gureum, "run", "--memory", fmt.Sprintf("%dM", guestMemory),
 			"--", "sh", "-c", `read -r up idle < /proc/uptime; echo "gureum-bench up $up"`,
 		}},
 	}
@@ -96,12 +90,12 @@ func BootContestants(dir, gureum, gokvm string) []Contestant {
 		contestants = append(contestants, Contestant{Name: "QEMU microvm", Args: []string{
 			qemu, "-M", "microvm", "-accel", "kvm", "-cpu", "host", "-m", fmt.Sprint(guestMemory),
 			"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
-			"-kernel", kernelPath, "-initrd", initrdPath, "-append", bootCmdline,
+			"-kernel", s.kernel, "-initrd", s.initrd, "-append", bootCmdline,
 		}})
 	}
-	if gokvm != "" {
+	if s.gokvm != "" {
 		contestants = append(contestants, Contestant{Name: "gokvm", AnyStatus: true, Args: []string{
-			gokvm, "boot", "-k", kernelPath, "-i", initrdPath, "-m", fmt.Sprintf("%dM", guestMemory),
+			s.gokvm, "boot", "-k", s.kernel, "-i", s.initrd, "-m", fmt.Sprintf("%dM", guestMemory),
 			"-p", strings.Join([]string{bootCmdline, "reboot=t bench-reset"}, " "),
 		}})
 	}

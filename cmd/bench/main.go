@@ -55,21 +55,26 @@ func measureInLab(dir string, runs int, gokvm string) error {
 	return cmd.Run()
 }
 
-// measure prints the tables.
+// measure prints the tables. All files are first copied to memory, so that no
+// contestant waits for a disk.
 func measure(dir string, runs int, gokvm string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	gureum := filepath.Join(filepath.Dir(self), "gureum")
-	boots, err := bench.MeasureBoot(bench.BootContestants(dir, gureum, gokvm), runs)
+	stage, err := bench.NewStage(dir, filepath.Join(filepath.Dir(self), "gureum"), gokvm)
+	if err != nil {
+		return err
+	}
+	defer stage.Close()
+	boots, err := bench.MeasureBoot(stage.BootContestants(), runs, os.Stderr)
 	if err != nil {
 		return err
 	}
 	if err := bench.PrintBoots(os.Stdout, boots); err != nil {
 		return err
 	}
-	footprint, err := bench.MeasureIdle(gureum)
+	footprint, err := bench.MeasureIdle(stage.Gureum)
 	if err != nil {
 		return err
 	}

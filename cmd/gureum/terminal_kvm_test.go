@@ -89,8 +89,11 @@ func (e *expect) send(text string) {
 // exit waits for the program's end and returns its status.
 func (e *expect) exit() int {
 	e.t.Helper()
-	done := make(chan error, 1)
-	go func() { done <- e.cmd.Wait() }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = e.cmd.Wait() // its status is asked for below
+	}()
 	select {
 	case <-done:
 		return e.cmd.ProcessState.ExitCode()

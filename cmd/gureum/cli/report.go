@@ -87,7 +87,7 @@ func (r *session) verdict(ctx context.Context, err error) error {
 
 func (r *session) judge(ctx context.Context, err error) error {
 	switch {
-	case context.Cause(ctx) == errTimeout && r.report.exit == nil:
+	case errors.Is(context.Cause(ctx), errTimeout) && r.report.exit == nil:
 		return &statusError{StatusTimeout, r.explain(errTimeout)}
 	case errors.Is(err, errCapture):
 		return &statusError{StatusMachine, err}

@@ -32,7 +32,7 @@ func prepareKernel(ctx context.Context, o Options) (hostKernel, error) {
 		return hostKernel{}, err
 	}
 	var h hostKernel
-	dir := ""
+	var dir string
 	if strings.Contains(o.Kernel, "/") {
 		h, dir, err = s.fileKernel(o.Kernel)
 	} else {

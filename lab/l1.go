@@ -125,7 +125,7 @@ func (h *Host) howEnded() error {
 // How often L1 is asked for a sign of life, and how long it has to give one.
 const (
 	pingEvery = 20 * time.Second
-	pingLimit = 2 * time.Minute
+	pingLimit = 5 * time.Minute
 )
 
 // watch ends an L1 that hangs.

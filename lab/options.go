@@ -13,7 +13,7 @@ import (
 const (
 	defaultCPUs        = 2
 	defaultMemory      = 3 << 30 // bytes
-	defaultBootTimeout = 2 * time.Minute
+	defaultBootTimeout = 5 * time.Minute // a machine may be busy with much else
 )
 
 // Bounds of L1: less memory does not start, more CPUs only slow it down.
@@ -34,7 +34,7 @@ type Options struct {
 	Deterministic bool
 	// Timeout ends L1 and the command after this long; 0 is never.
 	Timeout time.Duration
-	// BootTimeout ends an L1 whose agent has not answered; 2 minutes by default.
+	// BootTimeout ends an L1 whose agent has not answered; 5 minutes by default.
 	BootTimeout time.Duration
 	// Shares are folders that the command may write, at the same path.
 	Shares []string

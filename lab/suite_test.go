@@ -83,9 +83,9 @@ func TestSuiteCoverage(t *testing.T) {
 func TestOutput(t *testing.T) {
 	var o output
 	for i := range 10 {
-		o.Write(bytes.Repeat([]byte{'0' + byte(i)}, maxOutput))
+		_, _ = o.Write(bytes.Repeat([]byte{'0' + byte(i)}, maxOutput))
 	}
-	o.Write([]byte("end"))
+	_, _ = o.Write([]byte("end"))
 	got := o.String()
 	if got[0] != '0' || got[maxOutput] != '\n' || !strings.HasSuffix(got, "99end") || len(o.tail) > 2*maxOutput {
 		t.Errorf("kept %d bytes: %.20s", len(got), got[maxOutput:])

@@ -54,9 +54,9 @@ func TestRing(t *testing.T) {
 		t.Errorf("empty: %q", got)
 	}
 	for range 3000 {
-		r.Write([]byte("a line that is thirty bytes..\r\n"))
+		_, _ = r.Write([]byte("a line that is thirty bytes..\r\n"))
 	}
-	r.Write([]byte("x\r\nlast"))
+	_, _ = r.Write([]byte("x\r\nlast"))
 	if len(r.buf) > ringSize {
 		t.Errorf("keeps %d bytes", len(r.buf))
 	}

@@ -20,8 +20,8 @@ type DirtyPage struct {
 }
 
 // EnableDirtyRing gives each vCPU made later a ring of that many entries, in which the kernel
-// notes each page that the vCPU dirties in a slot with MemLogDirty. entries is a power of two
-// and at least 4096/16. It takes the place of DirtyLog, for this VM's whole life. To be called
+// notes each page that the vCPU dirties in a slot with MemLogDirty. entries is a power of two;
+// 1024 is always enough, as KVM keeps up to 576 in reserve. It takes the place of DirtyLog, for this VM's whole life. To be called
 // before the first vCPU is made.
 func (vm *VM) EnableDirtyRing(entries int) error {
 	if entries <= 0 || entries > 1<<24 {

@@ -12,8 +12,8 @@ import (
 // What L1 is like when nothing is asked for.
 const (
 	defaultCPUs        = 2
-	defaultMemory      = 3 << 30 // bytes
-	defaultBootTimeout = 5 * time.Minute // a machine may be busy with much else
+	defaultMemory      = 3 << 30         // bytes
+	defaultBootTimeout = 5 * time.Minute // on a busy machine
 )
 
 // Bounds of L1: less memory does not start, more CPUs only slow it down.

@@ -20,7 +20,8 @@ import (
 //	p-HASH   unpacked from the bzImage payload of that SHA-256
 //	e-ID     unpacked from an embedded image of that ID
 //	s-KEY    of a file with that identity (device, inode, size, times): an ELF
-//	         file's segments, or a symbolic link to a p-HASH
+//	         file's segments, a symbolic link to a p-HASH, or to "seen" for an ELF
+//	         file that was started once
 //	tmp-*    being written
 //
 // Files appear by rename, whole and synced, and never change, so that machines
@@ -33,6 +34,7 @@ const (
 	embeddedPrefix = "e-"
 	statPrefix     = "s-"
 	tempPrefix     = "tmp-"
+	seenTarget     = "seen"
 )
 
 func payloadName(hash string) string { return payloadPrefix + hash }

@@ -86,6 +86,7 @@ func TestCacheChangedFile(t *testing.T) {
 		"bzImage": func(elf []byte) []byte { return fixtureBzImage(goodHeader(pack(t, LZ4, elf))) },
 	} {
 		path := writeImage(t, "image", build(old))
+		openImage(t, path, o) // the first of two for an ELF file
 		loads(t, path, o)
 		loads(t, path, o)
 		if err := os.WriteFile(path, build(changed), 0o600); err != nil {
@@ -233,7 +234,7 @@ func TestPrune(t *testing.T) {
 	write("tmp-old", 2*staleTemp)
 	write("tmp-new", 0)
 	write("of the user", 1000*time.Hour)
-	for _, target := range []string{"p-00", "p-39", "gone"} {
+	for _, target := range []string{"p-00", "p-39", "gone", "seen"} {
 		if err := os.Symlink(target, c.path("s-"+target)); err != nil {
 			t.Fatal(err)
 		}
@@ -250,7 +251,7 @@ func TestPrune(t *testing.T) {
 	// Room for one more; the oldest went first, links to them with them.
 	for name, want := range map[string]bool{
 		"p-00": true, "p-30": true, "p-31": false, "p-39": false, "tmp-old": false, "tmp-new": true,
-		"of the user": true, "s-p-00": true, "s-p-39": false, "s-gone": false,
+		"of the user": true, "s-p-00": true, "s-p-39": false, "s-gone": false, "s-seen": true,
 	} {
 		if names[name] != want {
 			t.Errorf("%s: kept %v", name, !want)

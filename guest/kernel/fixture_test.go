@@ -89,6 +89,10 @@ func fixtureVmlinux() []byte {
 	)
 }
 
+// hangAfter is more than any small image may take, even on an emulated machine
+// that is busy with other things; a decoder that does not end takes longer.
+const hangAfter = time.Minute
+
 // tinyVmlinux is a kernel of few bytes, for fuzzers to change.
 func tinyVmlinux() []byte {
 	return fixtureELF(0x1000000,

@@ -65,8 +65,9 @@ func TestLoadELF(t *testing.T) {
 		o      Options
 		cached bool
 	}{
-		{"first start", o, true},
+		{"first start", o, false},
 		{"second start", o, true},
+		{"third start", o, true},
 		{"copied", Options{CacheDir: o.CacheDir, Copy: true}, true},
 		{"no cache", Options{NoCache: true}, false},
 		{"unusable cache", Options{CacheDir: "/proc/nothing"}, false},

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
@@ -13,8 +14,9 @@ import (
 )
 
 // openELF takes an ELF file as the kernel. What machines map must not change, and
-// the file is the user's: its segments are copied, into the cache once, or else
-// into each machine.
+// the file is the user's: its segments are copied, into the machine, or into the
+// cache to be mapped. The cache gets it on its second start: the first is faster
+// so, and a kernel under development is started once between two builds.
 func (img *Image) openELF(key string, o Options) error {
 	img.format = FormatELF
 	if img.recall(key, o) {
@@ -25,7 +27,7 @@ func (img *Image) openELF(key string, o Options) error {
 		return err
 	}
 	img.elf, img.elfData, img.elfSize = elf, img.file, img.size
-	if key == "" || o.NoCache || o.Copy {
+	if key == "" || o.NoCache || o.Copy || !img.seen(key, o) {
 		return nil
 	}
 	f, size, err := img.importELF(key, o)
@@ -35,6 +37,20 @@ func (img *Image) openELF(key string, o Options) error {
 	}
 	img.cached = err == nil
 	return img.useELF(f, size)
+}
+
+// seen tells whether the file of that identity was opened before, and notes that
+// it is now.
+func (img *Image) seen(key string, o Options) bool {
+	c, err := makeCache(o.CacheDir)
+	if err == nil {
+		if have, rerr := os.Readlink(c.path(statName(key))); rerr == nil && have == seenTarget {
+			return true
+		}
+		err = c.link(statName(key), seenTarget)
+	}
+	img.cacheErr = err
+	return false
 }
 
 // openBzImage takes a bzImage. Its kernel comes from the cache or is unpacked

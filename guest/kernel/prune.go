@@ -15,6 +15,7 @@ const (
 	cacheMaxFiles = 32
 	cacheMaxBytes = 4 << 30
 	staleTemp     = time.Hour // a temporary file this old was left by a crash
+	staleSeen     = 7 * 24 * time.Hour
 )
 
 // prune makes room for one more kernel. A machine that runs from a file that goes
@@ -52,8 +53,14 @@ func (c *cache) prune() {
 		if e.Type()&fs.ModeSymlink == 0 || !strings.HasPrefix(e.Name(), statPrefix) {
 			continue
 		}
-		if _, err := os.Stat(c.path(e.Name())); os.IsNotExist(err) {
-			_ = os.Remove(c.path(e.Name()))
+		path := c.path(e.Name())
+		if target, _ := os.Readlink(path); target == seenTarget {
+			if info, err := e.Info(); err == nil && time.Since(info.ModTime()) < staleSeen {
+				continue
+			}
+		}
+		if _, err := os.Stat(path); os.IsNotExist(err) {
+			_ = os.Remove(path)
 		}
 	}
 }

@@ -107,7 +107,7 @@ func TestUnpackDamaged(t *testing.T) {
 			}
 		}
 	}
-	if d := time.Since(start); d > time.Minute {
+	if d := time.Since(start); d > 10*hangAfter {
 		t.Errorf("took %s", d)
 	}
 }
@@ -174,7 +174,7 @@ func FuzzUnpack(f *testing.F) {
 		dst := make([]byte, size+guard)
 		start := time.Now()
 		err := unpack(Compression(c%uint8(UnknownCompression+1)), packed, dst[:size:size])
-		if d := time.Since(start); d > 5*time.Second {
+		if d := time.Since(start); d > hangAfter {
 			t.Errorf("took %s (%v)", d, err)
 		}
 		if len(bytes.Trim(dst[size:], "\x00")) != 0 {

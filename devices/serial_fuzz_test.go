@@ -76,7 +76,7 @@ func (m *serialModel) give(n int) {
 		m.s.input.offer(false)
 		return
 	}
-	if int(byte(m.in-m.got))+n > 200 {
+	if int(m.in-m.got)+n > 200 {
 		return // keep the count unambiguous
 	}
 	p := make([]byte, n)

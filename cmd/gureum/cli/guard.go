@@ -30,6 +30,7 @@ type terminalGuard struct {
 // startTerminalGuard starts the guard on the terminal's present settings.
 func startTerminalGuard(tty *os.File) (*terminalGuard, error) {
 	cmd := exec.Command("/proc/self/exe", guardCommand)
+	cmd.Args[0] = os.Args[0] // the name that ps shows
 	cmd.Stdout = tty
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	pipe, err := cmd.StdinPipe()

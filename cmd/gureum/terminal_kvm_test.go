@@ -176,7 +176,6 @@ func TestKVMRebootStartsAgain(t *testing.T) {
 	e.wait("#")
 	e.send("touch /was-here; reboot -f\n")
 	e.wait("#")
-	e.wait("#")
 	e.send("ls /was-here; exit 4\n")
 	e.wait("No such file")
 	if status := e.exit(); status != 4 {

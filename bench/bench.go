@@ -27,6 +27,9 @@ import (
 type Contestant struct {
 	Name string
 	Args []string
+	// Peer says that a failure concerns this contestant alone: it is told on
+	// progress, and the contestant is left out.
+	Peer bool
 	// AnyStatus accepts an exit status other than 0, for a VMM that ends on a
 	// reset of its guest only by an error.
 	AnyStatus bool
@@ -44,7 +47,7 @@ type Boot struct {
 
 // bootTimeout ends a contestant that hangs. It is virtual time in the lab's
 // deterministic mode.
-const bootTimeout = 60 * time.Second
+const bootTimeout = 15 * time.Second
 
 // upMark is what the guest of a boot measurement prints: /proc/uptime.
 var upMark = regexp.MustCompile(`gureum-bench up ([0-9.]+)`)
@@ -54,9 +57,18 @@ var upMark = regexp.MustCompile(`gureum-bench up ([0-9.]+)`)
 func MeasureBoot(contestants []Contestant, runs int, progress io.Writer) ([]Boot, error) {
 	totals := make([][]time.Duration, len(contestants))
 	guests := make([][]time.Duration, len(contestants))
+	failed := make([]bool, len(contestants))
 	for range runs {
 		for i, c := range contestants {
+			if failed[i] {
+				continue
+			}
 			total, guest, err := bootOnce(c)
+			if err != nil && c.Peer {
+				fmt.Fprintf(progress, "%s is left out: %v\n", c.Name, err)
+				failed[i] = true
+				continue
+			}
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c.Name, err)
 			}
@@ -65,9 +77,11 @@ func MeasureBoot(contestants []Contestant, runs int, progress io.Writer) ([]Boot
 			guests[i] = append(guests[i], guest)
 		}
 	}
-	boots := make([]Boot, len(contestants))
+	var boots []Boot
 	for i, c := range contestants {
-		boots[i] = Boot{Name: c.Name, Total: median(totals[i]), Guest: median(guests[i]), Runs: runs}
+		if !failed[i] {
+			boots = append(boots, Boot{Name: c.Name, Total: median(totals[i]), Guest: median(guests[i]), Runs: runs})
+		}
 	}
 	return boots, nil
 }

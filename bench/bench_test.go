@@ -79,6 +79,10 @@ func TestMeasureBoot(t *testing.T) {
 	if _, err := MeasureBoot([]Contestant{{Name: "b", Args: []string{echo, "nothing"}}}, 1, io.Discard); err == nil {
 		t.Error("a guest that did not come up was counted")
 	}
+	peers := []Contestant{{Name: "a", Args: []string{echo, "gureum-bench up 1"}}, {Name: "peer", Peer: true, Args: []string{"false"}}}
+	if boots, err := MeasureBoot(peers, 2, io.Discard); err != nil || len(boots) != 1 || boots[0].Name != "a" {
+		t.Errorf("with a peer that fails: %+v, %v", boots, err)
+	}
 	if _, err := MeasureBoot([]Contestant{{Name: "c", Args: []string{"false"}}}, 1, io.Discard); err == nil {
 		t.Error("a VMM that failed was counted")
 	}

@@ -87,14 +87,14 @@ func (s *Stage) BootContestants() []Contestant {
 		}},
 	}
 	if qemu, err := exec.LookPath("qemu-system-x86_64"); err == nil {
-		contestants = append(contestants, Contestant{Name: "QEMU microvm", Args: []string{
+		contestants = append(contestants, Contestant{Name: "QEMU microvm", Peer: true, Args: []string{
 			qemu, "-M", "microvm", "-accel", "kvm", "-cpu", "host", "-m", fmt.Sprint(guestMemory),
 			"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
 			"-kernel", s.kernel, "-initrd", s.initrd, "-append", bootCmdline,
 		}})
 	}
 	if s.gokvm != "" {
-		contestants = append(contestants, Contestant{Name: "gokvm", AnyStatus: true, Args: []string{
+		contestants = append(contestants, Contestant{Name: "gokvm", Peer: true, AnyStatus: true, Args: []string{
 			s.gokvm, "boot", "-k", s.kernel, "-i", s.initrd, "-m", fmt.Sprintf("%dM", guestMemory),
 			"-p", strings.Join([]string{bootCmdline, "reboot=t bench-reset"}, " "),
 		}})

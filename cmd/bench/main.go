@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"syscall"
 
 	"github.com/gureum/gureum/bench"
 	"github.com/gureum/gureum/lab"
@@ -52,6 +54,10 @@ func measureInLab(dir string, runs int, gokvm string) error {
 	cmd := exec.Command(filepath.Join(filepath.Dir(self), "lab"), "--deterministic", "--",
 		self, "-inside", dir, "-runs", fmt.Sprint(runs), "-gokvm", gokvm)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	// The signal comes when the thread ends that started the lab, so that one
+	// must be the program's own.
+	runtime.LockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	return cmd.Run()
 }
 

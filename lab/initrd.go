@@ -18,6 +18,9 @@ import (
 //go:embed init.sh
 var initScript string
 
+// initrdVersion changes when the RAM disk is built in another way.
+const initrdVersion = 2
+
 // moduleGroup is a folder of modules in the RAM disk. L1 loads the groups at
 // the same time.
 type moduleGroup struct {
@@ -49,7 +52,7 @@ func (s store) initrd(ctx context.Context, dir, moduleDir, busybox string) (stri
 		return "", err
 	}
 	key := sha256.New()
-	fmt.Fprintf(key, "%q %s %q", initScript, bb, groups)
+	fmt.Fprintf(key, "%d %q %s %q", initrdVersion, initScript, bb, groups)
 	path := filepath.Join(dir, "initrd-"+hex.EncodeToString(key.Sum(nil)[:8]))
 	if whole(path) {
 		return path, nil
@@ -79,9 +82,12 @@ func (s store) buildInitrd(path, moduleDir string, groups []moduleGroup, busybox
 	a.HostFile("bin/busybox", initramfs.Attr{Mode: 0o755}, busybox)
 	for _, g := range groups {
 		for i, file := range g.files {
+			name, module, err := readModule(filepath.Join(moduleDir, file))
+			if err != nil {
+				return err
+			}
 			// Numbered, so that the shell's own sorting gives the load order.
-			name := fmt.Sprintf("%s/%02d-%s", g.dir, i, filepath.Base(file))
-			a.HostFile(name, initramfs.Attr{Mode: 0o644}, filepath.Join(moduleDir, file))
+			a.File(fmt.Sprintf("%s/%02d-%s", g.dir, i, name), initramfs.Attr{Mode: 0o644}, module)
 		}
 	}
 	s.sweep()

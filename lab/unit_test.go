@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -97,6 +98,42 @@ func TestModuleFiles(t *testing.T) {
 	}
 	if _, err := moduleFiles(filepath.Join(dir, "no"), []string{"a"}); err == nil {
 		t.Error("no error without modules.dep")
+	}
+}
+
+func TestReadModule(t *testing.T) {
+	info := func(size byte) string { return "\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x00" + string([]byte{size}) }
+	for in, want := range map[string]string{
+		"body": "body", "": "", signatureMagic: signatureMagic,
+		"body" + "sig" + info(3) + signatureMagic:       "body",
+		"body" + info(0) + signatureMagic:               "body",
+		"body" + info(200) + signatureMagic:             "body" + info(200) + signatureMagic,
+		"body" + "sig" + info(3) + signatureMagic + "x": "body" + "sig" + info(3) + signatureMagic + "x",
+	} {
+		if got := string(unsigned([]byte(in))); got != want {
+			t.Errorf("unsigned(%q) = %q", in, got)
+		}
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.ko")
+	if err := os.WriteFile(path, []byte("module"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("xz", "-k", "--check=crc32", path).CombinedOutput(); err != nil {
+		t.Fatal(err, string(out))
+	}
+	for _, p := range []string{path, path + ".xz"} {
+		if name, b, err := readModule(p); err != nil || name != "a.ko" || string(b) != "module" {
+			t.Errorf("%s: %q, %q, %v", p, name, b, err)
+		}
+	}
+	if err := os.WriteFile(path+".xz", []byte("no xz"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{path + ".xz", dir + "/none.ko"} {
+		if _, _, err := readModule(p); err == nil {
+			t.Errorf("%s: no error", p)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package vm
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	"github.com/gureum/gureum/guest/memory"
@@ -181,6 +182,7 @@ func (m *Machine) load() error {
 }
 
 func (m *Machine) notify(e Event) {
+	slog.Debug("stage", "name", m.config.Name, "stage", e.String())
 	if m.config.OnEvent != nil {
 		m.config.OnEvent(e)
 	}

@@ -88,3 +88,17 @@ const (
 	// EventGuestShutdown: the guest is on its way off.
 	EventGuestShutdown
 )
+
+func (e Event) String() string {
+	switch e {
+	case EventKernelLoaded:
+		return "kernel loaded"
+	case EventStarted:
+		return "started"
+	case EventGuestPanic:
+		return "guest panicked"
+	case EventGuestShutdown:
+		return "guest shut down"
+	}
+	return "unknown"
+}

@@ -11,7 +11,7 @@ LDFLAGS := -s -w -X github.com/gureum/gureum/cmd/gureum/cli.Version=$(VERSION)
 # What the lab, the race detector's compiler and the table checks need; the
 # kernel's packages are wanted by 'make kernel' and 'make verify-kernel' alone.
 PACKAGES := qemu-system-x86 busybox-static cpio kmod acpica-tools gcc libc6-dev linux-libc-dev xz-utils
-KERNEL_PACKAGES := make gcc libc6-dev flex bison bc libelf-dev libssl-dev lz4 zstd xz-utils
+KERNEL_PACKAGES := make gcc-12 binutils libc6-dev flex bison bc perl patch libelf-dev lz4 xz-utils
 
 .PHONY: help
 help: ## list the targets
@@ -23,6 +23,7 @@ setup: ## install the Debian packages that the lab and the tests need
 
 setup-kernel:
 	@$(call install,$(KERNEL_PACKAGES))
+	@[ -n "$$(apt-cache madison linux-source-6.12)" ] || apt-get update -qq
 
 # install NAMES: install those that are missing; asks the archive only then.
 define install

@@ -52,7 +52,7 @@ gone() {
 		Its bits cannot be checked from the archive any more. To move on, either
 		  make kernel                          build from the version offered now, test, commit; or
 		  GUREUM_KERNEL_DEB=FILE make verify-kernel
-		                                       with that version's .deb from elsewhere (snapshot.debian.org).
+		                                       with that version's .deb from elsewhere.
 	TEXT
 	exit 3
 }

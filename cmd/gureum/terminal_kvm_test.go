@@ -35,7 +35,7 @@ func spawn(t *testing.T, args ...string) *expect {
 		t.Fatal(err)
 	}
 	e := &expect{t: t, cmd: exec.Command("gureum", args...), pty: p, tty: tty}
-	e.cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+t.TempDir(), "TERM=vt100")
+	e.cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+t.TempDir(), "GOCOVERDIR="+t.TempDir(), "TERM=vt100")
 	e.cmd.Stdin, e.cmd.Stdout, e.cmd.Stderr = tty, tty, tty
 	e.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := e.cmd.Start(); err != nil {

@@ -93,6 +93,9 @@ func (r *session) judge(ctx context.Context, err error) error {
 		return &statusError{StatusMachine, err}
 	case r.outcome.Reason == vm.Panicked, r.outcome.Reason == vm.TripleFaulted, r.outcome.Reason == vm.Failed:
 		return &statusError{StatusMachine, r.explain(r.outcomeError())}
+	case r.report.exit != nil && r.report.exit.Signal != 0 && r.pressed.Load():
+		// The guest's shutdown killed the shell.
+		return nil
 	case r.report.exit != nil:
 		return exitError(r.report.exit.ExitCode())
 	case r.signal.Load() != 0:

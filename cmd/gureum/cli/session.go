@@ -32,6 +32,7 @@ type session struct {
 	report   report
 	signal   atomic.Int32 // the signal that ended the session, or 0
 	quit     atomic.Bool  // the user ended the machine by an escape sequence
+	pressed  atomic.Bool  // the user pressed the power button
 	input    *input
 }
 
@@ -178,6 +179,7 @@ func (r *session) leaveTerminal() {
 func (r *session) keyboard() io.Reader {
 	return &escapeReader{in: r.input, help: r.streams.Err, escape: func(key byte) {
 		if key == 'p' {
+			r.pressed.Store(true)
 			_ = r.machine.PressPowerButton()
 			return
 		}

@@ -142,6 +142,10 @@ func (h Host) checkModule(check, module, use string) Finding {
 		}
 	}
 	f.Status = Warning
+	if h.read(filepath.Join(dir, "modules.builtin")) == "" {
+		f.Detail = fmt.Sprintf("cannot be told: the kernel %s came without a list of its modules in /%s", release, dir)
+		return f
+	}
 	f.Detail = fmt.Sprintf("the kernel %s has no module %s: no %s", release, module, use)
 	f.Fix = "install your distribution's full kernel package"
 	return f

@@ -84,7 +84,8 @@ func TestModules(t *testing.T) {
 		{"loaded", "sys/module/bridge/", "", OK, "loaded"},
 		{"built in", "lib/modules/6.1/modules.builtin", "kernel/net/bridge/bridge.ko\n", OK, "built in"},
 		{"loadable", "lib/modules/6.1/modules.dep", "kernel/net/bridge/bridge.ko.xz: kernel/net/llc/llc.ko.xz\n", OK, "not loaded yet"},
-		{"absent", "lib/modules/6.1/modules.dep", "kernel/net/bridge/br_netfilter.ko:\n", Warning, "no module bridge"},
+		{"absent", "lib/modules/6.1/modules.builtin", "kernel/net/bridge/br_netfilter.ko\n", Warning, "no module bridge"},
+		{"no list", "lib/modules/6.1/modules.dep", "", Warning, "cannot be told"},
 	} {
 		h := fakeHost(t, map[string]string{"proc/sys/kernel/osrelease": "6.1\n", c.file: c.content})
 		f := find(t, h.Run(), "bridge")

@@ -160,6 +160,7 @@ func TestLabHost(t *testing.T) {
 			}
 		})
 	}
+	testClock(t, h)
 	if err := h.Sync(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -173,6 +174,19 @@ func TestLabHost(t *testing.T) {
 		t.Errorf("no such command: status %d, %v", status, err)
 	}
 	testPanic(t, h)
+}
+
+// testClock holds the speed that L1 takes its time-stamp counter for against
+// the machine's.
+func testClock(t *testing.T, h *Host) {
+	_, out, _ := in(t, h, agent.Command{}, "dmesg | sed -n 's/.*tsc: Detected \\([0-9.]*\\) MHz.*/\\1/p' | tail -n 1")
+	var mhz float64
+	if _, err := fmt.Sscan(out, &mhz); err != nil {
+		t.Fatalf("%q: %v", out, err)
+	}
+	if ratio := 1000 * mhz / float64(tscKHz()); ratio < 0.999 || ratio > 1.001 {
+		t.Errorf("L1's clock runs %.3f times as fast as it should", 1/ratio)
+	}
 }
 
 // testPanic crashes L1, as the last thing in it.
@@ -207,7 +221,9 @@ func TestLabInterrupt(t *testing.T) {
 	line := make([]byte, 64)
 	n, _ := out.Read(line)
 	if got := string(line[:n]); got != "started\n" {
-		t.Errorf("stdout %q, stderr %s", got, &stderr)
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		t.Fatalf("stdout %q, stderr %s", got, &stderr)
 	}
 	if err := cmd.Process.Signal(unix.SIGINT); err != nil {
 		t.Fatal(err)

@@ -48,14 +48,17 @@ func Boot(ctx context.Context, o Options) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
+	khz := make(chan uint64, 1)
+	go func() { khz <- tscKHz() }()
 	k, err := prepareKernel(ctx, o)
+	tsc := <-khz
 	if err != nil {
 		return nil, err
 	}
 	qemu, err := startEmulator(machine{
 		vmlinuz: k.boot, initrd: k.initrd, cpus: o.CPUs, memory: o.Memory,
 		deterministic: o.Deterministic, agent: o.Agent, shares: o.Shares,
-		firmware: findFirmware(),
+		firmware: findFirmware(), tscKHz: tsc,
 	}, o.Console)
 	if err != nil {
 		k.release()

@@ -23,6 +23,7 @@ type machine struct {
 	shares          []string // writable folders, the same path in L1
 	agentFD         int      // QEMU's descriptor of the agent's socket
 	firmware        string   // "" is QEMU's own choice
+	tscKHz          uint64   // speed of this machine's time-stamp counter; 0 is unknown
 }
 
 // args is QEMU's command line. LAB.md's recipe, with the console on standard
@@ -75,14 +76,19 @@ func escapeComma(s string) string { return strings.ReplaceAll(s, ",", ",,") }
 
 // cmdline is L1's kernel command line.
 func (m machine) cmdline() string {
-	words := "console=ttyS0 panic=-1 quiet mitigations=off cryptomgr.notests tsc=reliable no_timer_check "
+	words := []string{"console=ttyS0", "panic=-1", "quiet", "mitigations=off", "cryptomgr.notests", "no_timer_check"}
+	khz := m.tscKHz
 	if m.deterministic {
 		// An idle CPU makes QEMU jump to the next timer, be it seconds away,
 		// when it only waits for a file to be read. A busy one waits about as
 		// long as it takes.
-		words += "idle=poll "
+		words = append(words, "idle=poll")
+		khz = 1_000_000 // one tick an instruction, which is one nanosecond
 	}
-	return words + agentWord + escapeWord(m.agent)
+	if khz != 0 {
+		words = append(words, "tsc=reliable", "tsc_early_khz="+strconv.FormatUint(khz, 10))
+	}
+	return strings.Join(append(words, agentWord+escapeWord(m.agent)), " ")
 }
 
 // escapeWord writes what would break a kernel command line as the octal

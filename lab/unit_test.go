@@ -42,10 +42,30 @@ func TestMachineArgs(t *testing.T) {
 			t.Errorf("no %q in: %s", want, line)
 		}
 	}
+	if strings.Contains(line, "tsc=") {
+		t.Errorf("counter of unknown speed: %s", line)
+	}
+	m.tscKHz = 2_100_000
+	if line = m.cmdline(); !strings.Contains(line, " tsc=reliable tsc_early_khz=2100000 ") {
+		t.Errorf("counter: %s", line)
+	}
 	m.deterministic = true
+	if line = m.cmdline(); !strings.Contains(line, " idle=poll tsc=reliable tsc_early_khz=1000000 ") {
+		t.Errorf("deterministic counter: %s", line)
+	}
 	line = strings.Join(m.args(), " ")
 	if !strings.Contains(line, "-accel tcg -icount shift=0,sleep=off -smp 1 ") {
 		t.Errorf("deterministic: %s", line)
+	}
+}
+
+func TestTSC(t *testing.T) {
+	a, b := tscKHz(), tscKHz()
+	if a == 0 || b == 0 {
+		t.Fatalf("%d and %d kHz", a, b)
+	}
+	if ratio := float64(a) / float64(b); ratio < 0.999 || ratio > 1.001 {
+		t.Errorf("%d and %d kHz", a, b)
 	}
 }
 

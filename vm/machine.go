@@ -140,6 +140,9 @@ func (m *Machine) createIRQChips() error {
 	if err := m.kvm.CreateIRQChip(); err != nil {
 		return &HostError{err}
 	}
+	if err := maskPICs(m.kvm); err != nil {
+		return &HostError{err}
+	}
 	if err := m.kvm.CreatePIT(true); err != nil {
 		return &HostError{err}
 	}

@@ -39,8 +39,9 @@ func (e *HostError) Error() string {
 // Unwrap gives the cause.
 func (e *HostError) Unwrap() error { return e.Err }
 
-// consoleLines is how much of the console goes into an error.
-const consoleLines = 40
+// consoleLines is how much of the console goes into an error: a kernel panic with
+// its trace takes up to sixty lines.
+const consoleLines = 100
 
 // Boot starts L1 and waits for its agent. The caller must Close it.
 func Boot(ctx context.Context, o Options) (*Host, error) {

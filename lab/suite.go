@@ -195,7 +195,15 @@ func (r *suiteRun) test(ctx context.Context, p testPackage) bool {
 		w = io.MultiWriter(r.Stdout, &out)
 	}
 	began := time.Now()
-	status, err := r.run(ctx, p, w)
+	status, err := r.watch(ctx, p, w)
+	for attempt := 1; attempt < maxAttempts && errors.Is(err, errStalled); attempt++ {
+		fmt.Fprintf(r.Stderr, "lab: %v; running the tests of %s again on a new host\n", err, p.path)
+		out = output{}
+		r.close()
+		if err = r.boot(ctx); err == nil {
+			status, err = r.watch(ctx, p, w)
+		}
+	}
 	took := time.Since(began)
 	if err == nil && status == 0 {
 		fmt.Fprintf(r.Stdout, "ok  \t%s\t%.3fs%s\n", p.path, took.Seconds(), remarks(out.String()))
@@ -203,7 +211,7 @@ func (r *suiteRun) test(ctx context.Context, p testPackage) bool {
 	}
 	r.failed = true
 	if !r.Verbose {
-		_, _ = io.WriteString(r.Stdout, out.String())
+		_, _ = io.WriteString(r.Stdout, quiet(out.String()))
 	}
 	if err != nil {
 		fmt.Fprintln(r.Stdout, "lab:", err)
@@ -263,8 +271,8 @@ func (r *suiteRun) run(ctx context.Context, p testPackage, out io.Writer) (int, 
 		p.binary, "-test.run=" + r.Run, "-test.timeout=" + r.Timeout.String(),
 		"-test.count=" + strconv.Itoa(r.Count), "-test.paniconexit0",
 	}
-	if r.Verbose {
-		args = append(args, "-test.v=true")
+	if r.Verbose || !r.Direct {
+		args = append(args, "-test.v=true") // in L1 also as a sign of life
 	}
 	if r.CoverProfile != "" {
 		args = append(args, "-test.coverprofile="+p.profile)

@@ -1,0 +1,59 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"time"
+)
+
+// An emulated host with two CPUs that run guests stalls now and then: one CPU
+// misses an interrupt, and whatever waits for it waits for ever. The suite tells
+// that by tests that neither begin nor end for a long time, and runs the package
+// again on a new host. A test that hangs by itself does so each time and fails.
+const (
+	stallTime   = 150 * time.Second
+	maxAttempts = 3
+)
+
+var errStalled = errors.New("no test began or ended for " + stallTime.String() + ": L1 seems to have stalled")
+
+// watch is run, ended with errStalled when the tests print nothing for stallTime.
+func (r *suiteRun) watch(ctx context.Context, p testPackage, w io.Writer) (int, error) {
+	if r.Direct {
+		return r.run(ctx, p, w)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(stallTime, func() { cancel(errStalled) })
+	defer timer.Stop()
+	status, err := r.run(ctx, p, &pulse{w: w, timer: timer})
+	if errors.Is(context.Cause(ctx), errStalled) {
+		return status, errStalled
+	}
+	return status, err
+}
+
+// pulse restarts a timer at each write.
+type pulse struct {
+	w     io.Writer
+	timer *time.Timer
+}
+
+// Write implements io.Writer.
+func (p *pulse) Write(b []byte) (int, error) {
+	p.timer.Reset(stallTime)
+	return p.w.Write(b)
+}
+
+// quiet takes out of what tests print with -v what they do not print without.
+func quiet(out string) string {
+	var b strings.Builder
+	for line := range strings.Lines(out) {
+		if !strings.HasPrefix(line, "=== ") && !strings.HasPrefix(strings.TrimLeft(line, " "), "--- PASS: ") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}

@@ -27,7 +27,7 @@ var mayImport = map[string][]string{
 	"net":     {"kvm"},
 	"vm":      {"kvm", "vcpu", "devices", "virtio", "net", "guest"},
 	"fleet":   {"vm", "kvm", "vcpu", "devices", "virtio", "net", "guest"},
-	"lab":     {"guest"},
+	"lab":     {"guest", "kvm"},
 	"bench":   {"lab", "guest", "vm", "kvm"},
 	"cmd":     {"fleet", "vm", "lab", "guest", "bench", "cmd", "kvm", "vcpu", "devices", "virtio", "net"},
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -45,11 +46,17 @@ func serve() error {
 	}
 	ready := make(chan struct{})
 	go func() {
+		defer close(ready)
 		if err := s.apply(); err != nil {
 			fmt.Fprintln(os.Stderr, "lab agent: set up L1:", err)
 			_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 		}
-		close(ready)
+		if !s.hold {
+			return
+		}
+		if _, err := holdKVM(); err != nil {
+			fmt.Fprintln(os.Stderr, "lab agent:", err) // the command will say what it lacks
+		}
 	}()
 	err = agent.Serve(port, agent.ServeOptions{
 		Reaper: agent.NewReaper(true),
@@ -78,12 +85,13 @@ type setup struct {
 	modules string   // folder of L1's kernel modules on this machine
 	dir     string   // where the first command will run
 	shares  []string // writable folders, in the order of their mount tags
+	hold    bool     // see holdKVM
 }
 
 // encode is the form in which a setup goes over the wire, ahead of the agent
 // protocol: a 32-bit length, then strings that end with a zero byte.
 func (s setup) encode() []byte {
-	text := strings.Join(append([]string{s.modules, s.dir}, s.shares...), "\x00")
+	text := strings.Join(append([]string{strconv.FormatBool(s.hold), s.modules, s.dir}, s.shares...), "\x00")
 	return append(binary.LittleEndian.AppendUint32(nil, uint32(len(text))), text...)
 }
 
@@ -104,8 +112,8 @@ func readSetup(r io.Reader) (setup, error) {
 		return setup{}, err
 	}
 	f := strings.Split(string(text), "\x00")
-	if len(f) < 2 {
+	if len(f) < 3 {
 		return setup{}, errors.New("incomplete")
 	}
-	return setup{modules: f[0], dir: f[1], shares: f[2:]}, nil
+	return setup{hold: f[0] == "true", modules: f[1], dir: f[2], shares: f[3:]}, nil
 }

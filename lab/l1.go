@@ -66,7 +66,8 @@ func Boot(ctx context.Context, o Options) (*Host, error) {
 		return nil, err
 	}
 	h := &Host{qemu: qemu, kernel: k, shares: len(o.Shares) > 0, stop: make(chan struct{})}
-	if err := h.connect(ctx, o, setup{modules: k.modules, dir: o.Dir, shares: o.Shares}); err != nil {
+	s := setup{modules: k.modules, dir: o.Dir, shares: o.Shares, hold: !o.Deterministic} // there, one CPU alone translates
+	if err := h.connect(ctx, o, s); err != nil {
 		k.release()
 		return nil, err
 	}

@@ -91,7 +91,7 @@ func TestRing(t *testing.T) {
 
 func TestSetupRoundTrip(t *testing.T) {
 	for _, want := range []setup{
-		{modules: "/m", dir: "/d", shares: []string{"/a", "/b c"}},
+		{modules: "/m", dir: "/d", shares: []string{"/a", "/b c"}, hold: true},
 		{modules: "", dir: "/", shares: []string{}},
 	} {
 		got, err := readSetup(bytes.NewReader(want.encode()))

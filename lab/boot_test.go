@@ -126,7 +126,7 @@ func TestLabHost(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(hidden, "file"), []byte("here"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	h := bootLab(t, Options{Shares: []string{share}, Dir: hidden})
+	h := bootLab(t, Options{CPUs: 2, Shares: []string{share}, Dir: hidden})
 	tests := []struct {
 		name, script   string
 		cmd            agent.Command

@@ -8,16 +8,23 @@ import (
 	"time"
 )
 
-// An emulated host with two CPUs that run guests stalls now and then: one CPU
-// misses an interrupt, and whatever waits for it waits for ever. The suite tells
-// that by tests that neither begin nor end for a long time, and runs the package
-// again on a new host. A test that hangs by itself does so each time and fails.
+// An emulated host that runs guests breaks now and then, most of all one with
+// several CPUs: it panics, or one CPU misses an interrupt and whatever waits for
+// it waits for ever. The suite tells the latter by tests that neither begin nor
+// end for a long time. Either way it runs the package again on a new host; a test
+// that breaks its host by itself does so each time and fails.
 const (
 	stallTime   = 150 * time.Second
 	maxAttempts = 3
 )
 
 var errStalled = errors.New("no test began or ended for " + stallTime.String() + ": L1 seems to have stalled")
+
+// hostBroke says whether a run failed by its host, not by its tests.
+func hostBroke(err error) bool {
+	var host *HostError
+	return errors.Is(err, errStalled) || errors.As(err, &host)
+}
 
 // watch is run, ended with errStalled when the tests print nothing for stallTime.
 func (r *suiteRun) watch(ctx context.Context, p testPackage, w io.Writer) (int, error) {

@@ -196,7 +196,7 @@ func (r *suiteRun) test(ctx context.Context, p testPackage) bool {
 	}
 	began := time.Now()
 	status, err := r.watch(ctx, p, w)
-	for attempt := 1; attempt < maxAttempts && errors.Is(err, errStalled); attempt++ {
+	for attempt := 1; attempt < maxAttempts && hostBroke(err); attempt++ {
 		fmt.Fprintf(r.Stderr, "lab: %v; running the tests of %s again on a new host\n", err, p.path)
 		out = output{}
 		r.close()

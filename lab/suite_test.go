@@ -100,7 +100,7 @@ func TestParseList(t *testing.T) {
 	}
 }
 
-// TestLabSuite crashes L1 half-way; what comes after gets a new one.
+// TestLabSuite crashes L1 half-way, each time; what comes after gets a new one.
 func TestLabSuite(t *testing.T) {
 	t.Parallel()
 	profile := filepath.Join(t.TempDir(), "cover.out")
@@ -112,6 +112,9 @@ func TestLabSuite(t *testing.T) {
 		`FAIL\t\S*/suite/crash\t1s\nok  \t\S*/suite/good\t1s\tcoverage: 66.7% of statements\n$`)
 	if !want.MatchString(stdout) {
 		t.Errorf("stdout:\n%s", stdout)
+	}
+	if n := strings.Count(stderr, "running the tests of "); n != maxAttempts-1 {
+		t.Errorf("the package that crashes its host ran again %d times, want %d:\n%s", n, maxAttempts-1, stderr)
 	}
 	if b, err := os.ReadFile(profile); err != nil || !bytes.Contains(b, []byte("good.go:6.7,8.3 1 1\n")) {
 		t.Errorf("profile: %v\n%s", err, b)

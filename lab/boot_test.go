@@ -146,7 +146,7 @@ func TestLabHost(t *testing.T) {
 		},
 		{name: "scratch", script: "echo x >scratch && cat scratch", cmd: agent.Command{Dir: cwd}, stdout: "x\n"},
 		{name: "share", script: "echo x >$0/back && mkdir $0/d && ln -s back $0/link", cmd: agent.Command{}},
-		{name: "modules on demand", script: "ip link add name br9 type bridge && ip -o link show br9 | cut -d: -f2", stdout: " br9\n"},
+		{name: "modules on demand", script: "busybox ip link add name br9 type bridge && busybox ip -o link show br9 | cut -d: -f2", stdout: " br9\n"},
 		{name: "network", script: "cat /sys/class/net/lo/flags; hostname", stdout: "0x9\nlab\n"},
 		{name: "mounts", script: "for m in /dev/pts /dev/shm /dev/hugepages /sys/fs/cgroup /sys/kernel/debug; do mountpoint -q $m || echo $m; done"},
 		{name: "KVM is held", script: "for m in $(seq 50); do n=$(cat /sys/module/kvm_amd/refcnt); [ $n = 3 ] && break; sleep 0.1; done; echo $n", stdout: "3\n"},

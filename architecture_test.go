@@ -23,7 +23,7 @@ var mayImport = map[string][]string{
 	"guest":   nil,
 	"vcpu":    {"kvm"},
 	"devices": {"kvm"},
-	"virtio":  {"kvm", "guest"},
+	"virtio":  {"kvm", "guest", "devices"},
 	"net":     {"kvm"},
 	"vm":      {"kvm", "vcpu", "devices", "virtio", "net", "guest"},
 	"fleet":   {"vm", "kvm", "vcpu", "devices", "virtio", "net", "guest"},

@@ -1,0 +1,159 @@
+package queue
+
+import (
+	"encoding/binary"
+	"math"
+)
+
+// Chain is one request: views of guest memory, first what the device may read,
+// then what it may write. The guest can change the bytes at any time, so what is
+// checked must be copied out first.
+type Chain struct {
+	// Head names the chain when it is given back.
+	Head uint16
+	// Readable and Writable are the chain's parts in order; none is empty.
+	Readable, Writable [][]byte
+	// ReadLen and WriteLen are the sums of their lengths.
+	ReadLen, WriteLen uint64
+}
+
+// Descriptor flags (section 2.7.5).
+const (
+	flagNext     = 1
+	flagWrite    = 2
+	flagIndirect = 4
+)
+
+type descriptor struct {
+	addr  uint64
+	size  uint32
+	flags uint16
+	next  uint16
+}
+
+// descAt copies descriptor i out of a table: from there on the guest cannot
+// change what was checked.
+func descAt(table []byte, i uint16) descriptor {
+	var b [descSize]byte
+	copy(b[:], table[int(i)*descSize:])
+	return descriptor{
+		addr:  binary.LittleEndian.Uint64(b[0:]),
+		size:  binary.LittleEndian.Uint32(b[8:]),
+		flags: binary.LittleEndian.Uint16(b[12:]),
+		next:  binary.LittleEndian.Uint16(b[14:]),
+	}
+}
+
+// collect walks the chain that starts at head.
+func (q *Queue) collect(c *Chain, head uint16) error {
+	c.Head = head
+	c.Readable, c.Writable = c.Readable[:0], c.Writable[:0]
+	c.ReadLen, c.WriteLen = 0, 0
+	table, limit := q.desc, q.cfg.Size
+	i, indirect := head, false
+	for steps := uint16(0); ; steps++ {
+		if i >= limit {
+			return q.fail("descriptor %d of a table of %d", i, limit)
+		}
+		if steps >= q.cfg.Size {
+			return q.fail("chain %d is longer than the queue's size %d, or a loop", head, q.cfg.Size)
+		}
+		d := descAt(table, i)
+		if d.flags&flagIndirect != 0 {
+			if err := q.checkIndirect(d, indirect); err != nil {
+				return err
+			}
+			view, err := q.mem.Slice(d.addr, uint64(d.size))
+			if err != nil {
+				return q.fail("indirect table: %v", err)
+			}
+			table, limit = view, uint16(min(d.size/descSize, MaxSize))
+			i, indirect = 0, true
+			continue
+		}
+		if err := q.add(c, d); err != nil {
+			return err
+		}
+		if d.flags&flagNext == 0 {
+			return nil
+		}
+		i = d.next
+	}
+}
+
+func (q *Queue) checkIndirect(d descriptor, nested bool) error {
+	switch {
+	case !q.cfg.Indirect:
+		return q.fail("indirect descriptor without VIRTIO_F_INDIRECT_DESC")
+	case nested:
+		return q.fail("indirect descriptor in an indirect table")
+	case d.flags&flagNext != 0:
+		return q.fail("indirect descriptor with a next one")
+	case d.size == 0 || d.size%descSize != 0:
+		return q.fail("indirect table of %d bytes", d.size)
+	}
+	return nil
+}
+
+// add appends one buffer.
+func (q *Queue) add(c *Chain, d descriptor) error {
+	write := d.flags&flagWrite != 0
+	if !write && c.WriteLen > 0 {
+		return q.fail("a readable descriptor behind a writable one")
+	}
+	if d.size == 0 {
+		return nil
+	}
+	view, err := q.mem.Slice(d.addr, uint64(d.size))
+	if err != nil {
+		return q.fail("buffer: %v", err)
+	}
+	if write {
+		c.Writable = append(c.Writable, view)
+		c.WriteLen += uint64(d.size)
+	} else {
+		c.Readable = append(c.Readable, view)
+		c.ReadLen += uint64(d.size)
+	}
+	if c.ReadLen+c.WriteLen > math.MaxUint32 {
+		return q.fail("chain of more than 4 GiB")
+	}
+	return nil
+}
+
+// Read copies the readable part, from its start, and returns how much there was.
+func (c *Chain) Read(p []byte) int { return c.ReadAt(p, 0) }
+
+// ReadAt copies from the readable part, off bytes in.
+func (c *Chain) ReadAt(p []byte, off uint64) int {
+	n := 0
+	for _, b := range c.Readable {
+		if off >= uint64(len(b)) {
+			off -= uint64(len(b))
+			continue
+		}
+		n += copy(p[n:], b[off:])
+		off = 0
+		if n == len(p) {
+			break
+		}
+	}
+	return n
+}
+
+// WriteAt copies p to the writable part, off bytes in, and returns how much fitted.
+func (c *Chain) WriteAt(p []byte, off uint64) int {
+	n := 0
+	for _, b := range c.Writable {
+		if off >= uint64(len(b)) {
+			off -= uint64(len(b))
+			continue
+		}
+		n += copy(b[off:], p[n:])
+		off = 0
+		if n == len(p) {
+			break
+		}
+	}
+	return n
+}

@@ -1,0 +1,28 @@
+package queue
+
+// Used is a chain that goes back to the driver.
+type Used struct {
+	// Head is the chain's Head.
+	Head uint16
+	// Written is the number of bytes that the device wrote to the start of the
+	// chain's writable part.
+	Written uint32
+}
+
+// PutAll gives chains back as Put does, but the driver sees all of them at once:
+// a frame that fills several receive buffers must not be seen in part (section
+// 5.1.6.4).
+func (q *Queue) PutAll(chains []Used) {
+	next := q.nextUsed
+	var sum uint64
+	for _, u := range chains {
+		at := usedHead + usedElem*int(next&q.mask)
+		store32(q.used[at:], uint32(u.Head))
+		store32(q.used[at+4:], u.Written)
+		sum += uint64(u.Written)
+		next++
+	}
+	q.nextUsed = next
+	q.counters.bytesIn.Add(sum)
+	store16(q.used[2:], q.nextUsed)
+}

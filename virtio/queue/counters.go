@@ -25,3 +25,15 @@ func (q *Queue) Counters() Counters {
 		Chains: c.chains.Load(), BytesOut: c.bytesOut.Load(), BytesIn: c.bytesIn.Load(), Errors: c.errors.Load(),
 	}
 }
+
+// Plus is the sum of both.
+func (c Counters) Plus(d Counters) Counters {
+	c.Kicks += d.Kicks
+	c.Interrupts += d.Interrupts
+	c.Suppressed += d.Suppressed
+	c.Chains += d.Chains
+	c.BytesOut += d.BytesOut
+	c.BytesIn += d.BytesIn
+	c.Errors += d.Errors
+	return c
+}

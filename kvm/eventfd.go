@@ -84,6 +84,21 @@ func (e *EventFD) TryRead() (uint64, error) {
 	}
 }
 
+// Pending tells whether the counter is not 0, and leaves it as it is.
+func (e *EventFD) Pending() (bool, error) {
+	if err := e.fd.acquire(); err != nil {
+		return false, err
+	}
+	defer e.fd.release()
+	p := [...]unix.PollFd{{Fd: int32(e.fd.n), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(p[:], 0)
+		if err != unix.EINTR {
+			return n > 0, opError("poll eventfd", err)
+		}
+	}
+}
+
 // Read waits for a signal, takes the counter and sets it to 0. It parks the goroutine, not a
 // thread. Close ends it with ErrClosed.
 func (e *EventFD) Read() (uint64, error) {

@@ -25,9 +25,9 @@ const (
 // lowMemory is the guest memory below which lowMemoryCmdline is needed, in bytes.
 const lowMemory = 64 << 20
 
-// commandLine is the kernel command line of a machine. What the user appends
-// comes last and so wins.
-func commandLine(c *Config) string {
+// commandLine is the kernel command line of a machine, with words that name its
+// devices. What the user appends comes last and so wins.
+func commandLine(c *Config, devices ...string) string {
 	words := []string{baseCmdline}
 	if !c.Verbose {
 		words = append(words, quietCmdline)
@@ -45,6 +45,7 @@ func commandLine(c *Config) string {
 	if c.Memory < lowMemory {
 		words = append(words, lowMemoryCmdline)
 	}
+	words = append(words, devices...)
 	if c.Append != "" {
 		words = append(words, c.Append)
 	}

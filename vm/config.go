@@ -59,6 +59,10 @@ type Config struct {
 	// Console receives what the guest writes to its first serial port, where
 	// kernels print. nil discards it. The machine keeps the last lines anyway.
 	Console io.Writer
+	// Transport is how virtio devices reach the guest; "" is TransportAuto.
+	Transport Transport
+	// RNG is the entropy device.
+	RNG RNG
 	// CacheDir holds unpacked kernels; "" is a folder of the user's cache.
 	CacheDir string
 	// KVM is the path of the KVM device; "" is /dev/kvm.
@@ -88,6 +92,9 @@ func (c *Config) Validate() error {
 	}
 	if err := c.memoryConfig().Validate(); err != nil {
 		return &InputError{err}
+	}
+	if err := c.checkDevices(); err != nil {
+		return err
 	}
 	if strings.ContainsAny(c.Append, "\x00\n") {
 		return inputErrorf("append: the kernel command line holds a NUL or a line break: leave it out")

@@ -89,8 +89,8 @@ func subdirectory(cache, name string) string {
 
 // load puts kernel, initial RAM disk, tables and boot structures into memory. The
 // guest does not fit if it fails, so its errors are *InputError.
-func (img *image) load(m *memory.Memory, c *Config) (vcpu.Entry, error) {
-	entry, err := img.place(m, c)
+func (img *image) load(m *memory.Memory, c *Config, devices virtioLayout) (vcpu.Entry, error) {
+	entry, err := img.place(m, c, devices)
 	if err != nil {
 		return vcpu.Entry{}, &InputError{err}
 	}
@@ -101,17 +101,17 @@ func (img *image) load(m *memory.Memory, c *Config) (vcpu.Entry, error) {
 	return vcpu.Entry{Mode: mode, IP: entry.IP, Arg: entry.Arg, PageTable: entry.PageTable, GDT: entry.GDT}, nil
 }
 
-func (img *image) place(m *memory.Memory, c *Config) (boot.Entry, error) {
+func (img *image) place(m *memory.Memory, c *Config, devices virtioLayout) (boot.Entry, error) {
 	loaded, err := img.kernel.Load(m)
 	if err != nil {
 		return boot.Entry{}, err
 	}
-	tables, err := writeTables(m, c.CPUs)
+	tables, err := writeTables(m, c.CPUs, devices)
 	if err != nil {
 		return boot.Entry{}, err
 	}
 	return boot.Setup(m, boot.KernelInfo(loaded), boot.Params{
-		Cmdline:  commandLine(c),
+		Cmdline:  commandLine(c, devices.cmdline()...),
 		Initrd:   img.pieces,
 		RSDP:     tables.rsdp,
 		Reserved: tables.reserved,

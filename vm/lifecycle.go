@@ -121,13 +121,14 @@ func (m *Machine) end(o Outcome) {
 	}
 }
 
-// supervise waits for the machine's end, joins its threads, and lets out what
-// the guest still had to say.
+// supervise waits for the machine's end, joins its threads, takes guest memory from
+// the devices, and lets out what the guest still had to say.
 func (m *Machine) supervise() {
 	outcome := <-m.ended
 	if err := m.cpus.Stop(); err != nil {
 		slog.Error("stop the virtual CPUs", "name", m.config.Name, "error", err)
 	}
+	m.virtio.stop()
 	m.platform.drain()
 	m.mu.Lock()
 	m.state = Stopped

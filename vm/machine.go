@@ -22,6 +22,7 @@ type Machine struct {
 	memory   *memory.Memory
 	cpus     *vcpu.Group
 	platform *platform
+	virtio   virtioSet
 
 	mu       sync.Mutex
 	state    State
@@ -59,7 +60,10 @@ func New(config Config) (*Machine, error) {
 // build makes the parts in the order in which they need each other. Memory is
 // filled before KVM is opened, as what the user gave may turn out not to fit.
 func (m *Machine) build() error {
-	steps := []func() error{m.reserveMemory, m.load, m.openKVM, m.attachMemory, m.createIRQChips, m.createPlatform, m.createCPUs}
+	steps := []func() error{
+		m.reserveMemory, m.createDevices, m.load, m.openKVM, m.attachMemory, m.createIRQChips,
+		m.createPlatform, m.attachDevices, m.createCPUs,
+	}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -177,7 +181,7 @@ func (m *Machine) createCPUs() error {
 // load puts the guest into memory and says how its first CPU enters it.
 func (m *Machine) load() error {
 	var err error
-	if m.entry, err = m.image.load(m.memory, &m.config); err != nil {
+	if m.entry, err = m.image.load(m.memory, &m.config, m.virtio.layout); err != nil {
 		return err
 	}
 	m.notify(EventKernelLoaded)
@@ -213,6 +217,7 @@ func (m *Machine) release() error {
 	if m.cpus != nil {
 		errs = append(errs, m.cpus.Close())
 	}
+	errs = append(errs, m.virtio.Close())
 	if m.platform != nil {
 		errs = append(errs, m.platform.Close())
 	}

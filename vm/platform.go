@@ -94,7 +94,7 @@ func (p *platform) populate(console io.Writer, onEvent devices.EventFunc) error 
 	return p.attach(onEvent)
 }
 
-// attach puts the devices at their ports and seals the buses.
+// attach puts the devices at their ports.
 func (p *platform) attach(onEvent devices.EventFunc) error {
 	parts := []struct {
 		base, size uint64
@@ -116,9 +116,13 @@ func (p *platform) attach(onEvent devices.EventFunc) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// seal ends the building of the buses, once all devices are on them.
+func (p *platform) seal() {
 	p.pio.Seal()
 	p.mmio.Seal()
-	return nil
 }
 
 // interrupt makes an edge-triggered interrupt that KVM injects without this

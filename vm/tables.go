@@ -19,15 +19,17 @@ type placedTables struct {
 
 // writeTables describes the machine to the guest: by ACPI, and by an MP table for
 // kernels that do not know ACPI.
-func writeTables(m *memory.Memory, cpus int) (placedTables, error) {
-	a, err := acpi.Build(acpiConfig(cpus))
+func writeTables(m *memory.Memory, cpus int, devices virtioLayout) (placedTables, error) {
+	config := acpiConfig(cpus)
+	devices.describe(&config)
+	a, err := acpi.Build(config)
 	if err != nil {
 		return placedTables{}, fmt.Errorf("build ACPI tables: %w", err)
 	}
 	if err := a.Write(m); err != nil {
 		return placedTables{}, fmt.Errorf("write ACPI tables: %w", err)
 	}
-	placed := placedTables{rsdp: a.RSDP}
+	placed := placedTables{rsdp: a.RSDP, reserved: devices.reserved()}
 	mp, err := mptable.Build(mptable.Config{
 		EBDA: memory.EBDA, EBDAEnd: memory.EBDAEnd,
 		CPUs: cpus, LocalAPIC: memory.LocalAPIC, IOAPIC: memory.IOAPIC,
@@ -39,7 +41,7 @@ func writeTables(m *memory.Memory, cpus int) (placedTables, error) {
 	if err != nil {
 		return placedTables{}, fmt.Errorf("build the MP table: %w", err)
 	}
-	placed.reserved = []boot.Range{{Start: mp.Start, End: mp.End}}
+	placed.reserved = append(placed.reserved, boot.Range{Start: mp.Start, End: mp.End})
 	if err := mp.Write(m); err != nil {
 		return placedTables{}, fmt.Errorf("write the MP table: %w", err)
 	}

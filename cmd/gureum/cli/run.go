@@ -80,6 +80,8 @@ func newRunCommand(s Streams) *cobra.Command {
 	f.StringVarP(&o.dir, "workdir", "w", "", "run the command in this `DIR` of the guest")
 	f.BoolVar(&o.json, "json", false, "print output, status and timings as one JSON object")
 	f.BoolVar(&o.noReboot, "no-reboot", false, "end when the guest reboots")
+	o.addTransportFlags(f)
+	o.addRNGFlags(f)
 	f.StringVar(&o.config.KVM, "kvm-device", "", "the KVM `DEVICE` (default /dev/kvm)")
 	return cmd
 }

@@ -14,6 +14,7 @@
 package virtiotest
 
 import (
+	"io"
 	"log/slog"
 	"sync/atomic"
 	"testing"
@@ -60,7 +61,13 @@ type Driver struct {
 // closed at the end of the test.
 func New(t testing.TB, device virtio.Device) *Driver {
 	t.Helper()
-	d, err := build(device, slog.New(slog.DiscardHandler))
+	return NewLogged(t, device, io.Discard)
+}
+
+// NewLogged is New, with the Core's log lines going to w.
+func NewLogged(t testing.TB, device virtio.Device, w io.Writer) *Driver {
+	t.Helper()
+	d, err := build(device, slog.New(slog.NewTextHandler(w, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,6 +152,14 @@ func (d *Driver) SetUpQueues() {
 		q.enable()
 		d.queues = append(d.queues, q)
 	}
+}
+
+// RenewQueue gives queue n fresh rings and enables it, as after a reset of this
+// ring alone.
+func (d *Driver) RenewQueue(n int) {
+	q := newQueue(d, n, d.Core.Queue(n).MaxSize, d.queues[n].Desc)
+	q.enable()
+	d.queues[n] = q
 }
 
 // Reset resets the device, as a driver does that is unloaded.

@@ -20,7 +20,6 @@ const (
 	portRTC             = 0x70
 	portPOST            = 0x80
 	portFastReset       = 0x92
-	portPCIConfig       = 0xCF8
 	portPVPanic         = 0x505
 
 	// The registers of devices.ACPI, from portACPI on.
@@ -107,7 +106,6 @@ func (p *platform) attach(onEvent devices.EventFunc) error {
 		{portRTC, devices.RTCSize, p.rtc},
 		{portFastReset, 1, devices.NewPort92(onEvent)},
 		{portPOST, 1, devices.NewPOST()},
-		{portPCIConfig, 8, devices.NewAbsent("PCI")},
 		{portACPI, devices.ACPISize, p.acpi},
 		{portPVPanic, devices.PVPanicSize, devices.NewPVPanic(onEvent)},
 	}

@@ -77,10 +77,10 @@ func (t Transport) resolve() (Transport, error) {
 	switch t {
 	case "", TransportAuto:
 		return autoTransport, nil
-	case TransportMMIO:
+	case TransportMMIO, TransportPCI:
 		return t, nil
 	}
-	return "", inputErrorf("transport %q: give auto or mmio", string(t))
+	return "", inputErrorf("transport %q: give auto, pci or mmio", string(t))
 }
 
 // carrier is a device on its transport.
@@ -124,7 +124,10 @@ func (m *Machine) createDevices() error {
 		return err
 	}
 	n := len(m.virtio.devices)
-	if transport == TransportMMIO {
+	switch transport {
+	case TransportPCI:
+		m.virtio.layout, err = newPCILayout(n)
+	default:
 		m.virtio.layout, err = newMMIOLayout(n, &m.config)
 	}
 	return err

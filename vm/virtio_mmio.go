@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gureum/gureum/devices"
+	"github.com/gureum/gureum/devices/pci"
 	"github.com/gureum/gureum/guest/acpi"
 	"github.com/gureum/gureum/guest/boot"
 	"github.com/gureum/gureum/guest/memory"
@@ -67,9 +69,12 @@ func (l *mmioLayout) cmdline() []string {
 
 func (l *mmioLayout) reserved() []boot.Range { return nil }
 
-func (l *mmioLayout) attach(m *Machine, devices []virtio.Device) ([]carrier, error) {
+func (l *mmioLayout) attach(m *Machine, list []virtio.Device) ([]carrier, error) {
 	var made []carrier
-	for i, d := range devices {
+	if err := m.platform.pio.Register(pci.PortsBase, pci.PortsSize, devices.NewAbsent("PCI")); err != nil {
+		return nil, err
+	}
+	for i, d := range list {
 		s := l.slots[i]
 		t, err := mmio.New(mmio.Config{Device: d, Memory: m.memory, VM: m.kvm, Base: s.base, GSI: s.gsi})
 		if err != nil {

@@ -58,6 +58,9 @@ const (
 
 // In the MMIO hole.
 const (
+	// PCIWindow, up to PCIWindowEnd, is where PCI functions have their BARs.
+	PCIWindow    = HoleStart
+	PCIWindowEnd = VirtioMMIO
 	// VirtioMMIO is where virtio-mmio devices start.
 	VirtioMMIO = 0xD000_0000
 	// PCIECAM is the PCI Express configuration space (MCFG), 256 buses.

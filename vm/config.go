@@ -63,6 +63,8 @@ type Config struct {
 	Transport Transport
 	// RNG is the entropy device.
 	RNG RNG
+	// NICs are the guest's network interfaces; there is none by default.
+	NICs []NIC
 	// CacheDir holds unpacked kernels; "" is a folder of the user's cache.
 	CacheDir string
 	// KVM is the path of the KVM device; "" is /dev/kvm.

@@ -9,6 +9,7 @@ import (
 	"github.com/gureum/gureum/guest/memory"
 	"github.com/gureum/gureum/kvm"
 	"github.com/gureum/gureum/vcpu"
+	virtionet "github.com/gureum/gureum/virtio/net"
 )
 
 // Machine is one virtual machine in this process. Its methods may be called
@@ -23,6 +24,7 @@ type Machine struct {
 	cpus     *vcpu.Group
 	platform *platform
 	virtio   virtioSet
+	nics     []*virtionet.Device
 
 	mu       sync.Mutex
 	state    State

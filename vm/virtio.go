@@ -34,6 +34,7 @@ func (m *Machine) virtioDevices() ([]virtio.Device, error) {
 	var devices []virtio.Device
 	for _, kind := range [...]func() ([]virtio.Device, error){
 		m.newRNG,
+		m.newNICs,
 	} {
 		made, err := kind()
 		devices = append(devices, made...)
@@ -48,6 +49,9 @@ func (m *Machine) virtioDevices() ([]virtio.Device, error) {
 // defaults.
 func (c *Config) checkDevices() error {
 	if _, err := c.Transport.resolve(); err != nil {
+		return err
+	}
+	if err := checkNICs(c); err != nil {
 		return err
 	}
 	return c.RNG.check()

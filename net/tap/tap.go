@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -253,6 +254,19 @@ func (t *Tap) SetCarrier(up bool) error {
 		return fmt.Errorf("tap %s: TUNSETCARRIER: %w", t.name, err)
 	}
 	return nil
+}
+
+// MTU is the interface's, in bytes.
+func (t *Tap) MTU() (int, error) {
+	var mtu int
+	text, err := os.ReadFile("/sys/class/net/" + t.name + "/mtu")
+	if err == nil {
+		mtu, err = strconv.Atoi(strings.TrimSpace(string(text)))
+	}
+	if err != nil {
+		return 0, fmt.Errorf("tap %s: read its MTU: %w", t.name, err)
+	}
+	return mtu, nil
 }
 
 // Close gives the queues up. An interface that was there before is left without a

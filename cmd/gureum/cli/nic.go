@@ -1,0 +1,127 @@
+package cli
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	virtionet "github.com/gureum/gureum/virtio/net"
+	"github.com/gureum/gureum/virtio/ratelimit"
+	"github.com/gureum/gureum/vm"
+)
+
+// addNICFlags adds the flags of network interfaces.
+func (o *runOptions) addNICFlags(f *pflag.FlagSet) {
+	f.Var((*nicsValue)(&o.config.NICs), "net", "give the guest a network interface (repeatable): "+
+		"tap:INTERFACE, a tap of the host, made if it does not exist; "+
+		"options behind a comma: mac=ADDRESS, mtu=N, queues=N, vhost=auto|on|off, "+
+		"bps=SIZE and pps=N (bytes and packets a second, each way)")
+}
+
+// nicsValue collects the --net flags.
+type nicsValue []vm.NIC
+
+// String prints the flag's default.
+func (v *nicsValue) String() string { return "" }
+
+// Type names the value in help texts.
+func (v *nicsValue) Type() string { return "NETWORK" }
+
+// Set adds one interface.
+func (v *nicsValue) Set(s string) error {
+	n, err := parseNIC(s)
+	if err != nil {
+		return err
+	}
+	*v = append(*v, n)
+	return nil
+}
+
+// parseNIC reads KIND[:NAME][,OPTION=VALUE...]. What the values may be is the
+// machine's affair; see vm.NIC.
+func parseNIC(s string) (vm.NIC, error) {
+	var n vm.NIC
+	words := strings.Split(s, ",")
+	kind, name, _ := strings.Cut(words[0], ":")
+	switch kind {
+	case "tap":
+		if name == "" {
+			return n, fmt.Errorf("network %q: name the interface, as in tap:vm0", words[0])
+		}
+		n.Tap = name
+	default:
+		return n, fmt.Errorf("network %q: give tap:INTERFACE", words[0])
+	}
+	seen := map[string]bool{}
+	for _, word := range words[1:] {
+		key, value, ok := strings.Cut(word, "=")
+		if !ok || value == "" {
+			return n, fmt.Errorf("network option %q: write it as OPTION=VALUE", word)
+		}
+		if seen[key] {
+			return n, fmt.Errorf("network option %s is given twice", key)
+		}
+		seen[key] = true
+		if err := setNICOption(&n, key, value); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func setNICOption(n *vm.NIC, key, value string) (err error) {
+	switch key {
+	case "mac":
+		n.MAC, err = parseMAC(value)
+	case "mtu":
+		n.MTU, err = parseCount(key, value)
+	case "queues":
+		n.Queues, err = parseCount(key, value)
+	case "vhost":
+		n.Vhost, err = parseVhost(value)
+	case "bps":
+		var rate uint64
+		rate, err = parseSize(value)
+		n.RX.Bytes, n.TX.Bytes = ratelimit.PerSecond(rate), ratelimit.PerSecond(rate)
+	case "pps":
+		var rate int
+		rate, err = parseCount(key, value)
+		n.RX.Ops, n.TX.Ops = ratelimit.PerSecond(uint64(rate)), ratelimit.PerSecond(uint64(rate))
+	default:
+		return fmt.Errorf("network option %q: give mac, mtu, queues, vhost, bps or pps", key)
+	}
+	return err
+}
+
+func parseCount(key, value string) (int, error) {
+	n, err := strconv.ParseUint(value, 10, 31)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("network option %s: %q is not a number above 0", key, value)
+	}
+	return int(n), nil
+}
+
+func parseVhost(s string) (virtionet.VhostMode, error) {
+	switch s {
+	case "auto":
+		return virtionet.VhostAuto, nil
+	case "on":
+		return virtionet.VhostOn, nil
+	case "off":
+		return virtionet.VhostOff, nil
+	}
+	return 0, fmt.Errorf("network option vhost: %q: give auto, on or off", s)
+}
+
+// parseMAC reads six bytes in hexadecimal with colons or hyphens between them.
+func parseMAC(s string) (mac [6]byte, err error) {
+	parts := strings.FieldsFunc(s, func(r rune) bool { return r == ':' || r == '-' })
+	b, err := hex.DecodeString(strings.Join(parts, ""))
+	if err != nil || len(parts) != len(mac) || len(b) != len(mac) || len(s) != 17 || [6]byte(b) == mac {
+		return mac, fmt.Errorf("network option mac: %q: write it as 02:00:00:00:00:01", s)
+	}
+	return [6]byte(b), nil
+}

@@ -1,0 +1,164 @@
+package vm
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gureum/gureum/net/tap"
+	"github.com/gureum/gureum/virtio"
+	virtionet "github.com/gureum/gureum/virtio/net"
+	"github.com/gureum/gureum/virtio/ratelimit"
+)
+
+// NIC is one network interface of the guest.
+type NIC struct {
+	// Tap is the name of the host's tap that the guest's wire ends at. One that
+	// does not exist is made, and is gone with the machine.
+	Tap string
+	// MAC is the guest's address; zero takes one of the machine's own, the same
+	// each time for a machine that has a name.
+	MAC [6]byte
+	// Queues is the number of pairs of queues, 1 to MaxNICQueues; default 1. More
+	// of them let several virtual CPUs send and receive.
+	Queues int
+	// MTU in bytes is told to the guest, and set on a tap that is made; 0 takes
+	// the tap's.
+	MTU int
+	// Vhost says whether the host's kernel moves the frames: by default it does
+	// if /dev/vhost-net opens and there is no limit.
+	Vhost virtionet.VhostMode
+	// RX limits what the guest receives, TX what it sends.
+	RX, TX ratelimit.Config
+}
+
+// Limits of a NIC.
+const (
+	// MaxNICQueues is the largest number of pairs of queues.
+	MaxNICQueues = 64
+	// maxNICs bounds the interfaces of a machine.
+	maxNICs = 28
+)
+
+// checkNICs fills in defaults.
+func checkNICs(c *Config) error {
+	if len(c.NICs) > maxNICs {
+		return inputErrorf("%d network interfaces: a machine has at most %d", len(c.NICs), maxNICs)
+	}
+	macs := map[[6]byte]int{}
+	for i := range c.NICs {
+		n := &c.NICs[i]
+		if err := n.check(); err != nil {
+			return inputErrorf("network interface %d: %w", i, err)
+		}
+		if n.MAC == [6]byte{} {
+			continue
+		}
+		if other, twice := macs[n.MAC]; twice {
+			return inputErrorf("network interfaces %d and %d have the same MAC address", other, i)
+		}
+		macs[n.MAC] = i
+	}
+	return nil
+}
+
+func (n *NIC) check() error {
+	if n.Queues == 0 {
+		n.Queues = 1
+	}
+	if err := tap.ValidateName(n.Tap); err != nil {
+		return err
+	}
+	switch {
+	case n.Queues < 1 || n.Queues > MaxNICQueues:
+		return fmt.Errorf("%d queues: give 1 to %d", n.Queues, MaxNICQueues)
+	case n.MTU != 0 && (n.MTU < virtionet.MinMTU || n.MTU > virtionet.MaxMTU):
+		return fmt.Errorf("MTU %d: give %d to %d", n.MTU, virtionet.MinMTU, virtionet.MaxMTU)
+	case n.MAC[0]&1 != 0:
+		return errors.New("the MAC address is that of a group: its first byte must be even")
+	case n.Vhost == virtionet.VhostOn && n.limited():
+		return errors.New("vhost=on: the kernel knows no rate limit: leave one of both out")
+	}
+	return errors.Join(n.RX.Validate(), n.TX.Validate())
+}
+
+func (n *NIC) limited() bool {
+	return n.RX != ratelimit.Config{} || n.TX != ratelimit.Config{}
+}
+
+// newNICs makes the network devices.
+func (m *Machine) newNICs() ([]virtio.Device, error) {
+	var devices []virtio.Device
+	for i := range m.config.NICs {
+		d, err := m.newNIC(i)
+		if err != nil {
+			return devices, fmt.Errorf("network interface %d: %w", i, err)
+		}
+		devices = append(devices, d)
+		m.nics = append(m.nics, d)
+	}
+	return devices, nil
+}
+
+func (m *Machine) newNIC(i int) (*virtionet.Device, error) {
+	n := &m.config.NICs[i]
+	backend, mtu, err := n.open()
+	if err != nil {
+		return nil, err
+	}
+	mac := n.MAC
+	if mac == [6]byte{} {
+		mac = ownMAC(m.config.Name, i)
+	}
+	return virtionet.New(virtionet.Config{
+		Backend: backend, MAC: mac, MTU: uint16(mtu), Vhost: n.Vhost, RX: n.RX, TX: n.TX,
+		Log: slog.With("name", m.config.Name, "nic", i),
+	})
+}
+
+// open opens the host's end and tells its MTU.
+func (n *NIC) open() (virtionet.Backend, int, error) {
+	t, err := tap.Open(tap.Config{Name: n.Tap, Queues: n.Queues, MTU: n.MTU})
+	switch {
+	case err == nil:
+	case errors.Is(err, unix.EINVAL):
+		return nil, 0, &InputError{err}
+	default:
+		return nil, 0, &HostError{err}
+	}
+	if n.MTU != 0 {
+		return t, n.MTU, nil
+	}
+	mtu, err := t.MTU()
+	if err != nil {
+		return nil, 0, errors.Join(&HostError{err}, t.Close())
+	}
+	return t, mtu, nil
+}
+
+// ownMAC is a locally administered address: for a machine with a name always the
+// same on this host and unlike any on another, else a random one.
+func ownMAC(name string, nic int) [6]byte {
+	v := rand.Uint64()
+	if name != "" {
+		h := fnv.New64a()
+		host, _ := os.ReadFile("/etc/machine-id") // without one the name is all there is
+		_, _ = h.Write(host)
+		_, _ = fmt.Fprintf(h, "\x00%s\x00%d", name, nic)
+		v = h.Sum64()
+	}
+	return [6]byte{0x02 | byte(v)&0xfc, byte(v >> 8), byte(v >> 16), byte(v >> 24), byte(v >> 32), byte(v >> 40)}
+}
+
+// SetLink plugs the cable of network interface n in or out.
+func (m *Machine) SetLink(n int, up bool) error {
+	if n < 0 || n >= len(m.nics) {
+		return inputErrorf("network interface %d: the machine has %d", n, len(m.nics))
+	}
+	return m.nics[n].SetLink(up)
+}

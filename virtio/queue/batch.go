@@ -14,15 +14,9 @@ type Used struct {
 // 5.1.6.4).
 func (q *Queue) PutAll(chains []Used) {
 	next := q.nextUsed
-	var sum uint64
 	for _, u := range chains {
-		at := usedHead + usedElem*int(next&q.mask)
-		store32(q.used[at:], uint32(u.Head))
-		store32(q.used[at+4:], u.Written)
-		sum += uint64(u.Written)
+		q.write(next, u.Head, u.Written)
 		next++
 	}
-	q.nextUsed = next
-	q.counters.bytesIn.Add(sum)
-	store16(q.used[2:], q.nextUsed)
+	q.publish(next)
 }

@@ -44,32 +44,34 @@ func descAt(table []byte, i uint16) descriptor {
 	}
 }
 
-// collect walks the chain that starts at head.
+// collect walks the chain that starts at head. A chain has at most as many buffers
+// as the queue has descriptors, those of an indirect table included (section
+// 2.7.5.3.1); that ends loops as well.
 func (q *Queue) collect(c *Chain, head uint16) error {
 	c.Head = head
 	c.Readable, c.Writable = c.Readable[:0], c.Writable[:0]
 	c.ReadLen, c.WriteLen = 0, 0
-	table, limit := q.desc, q.cfg.Size
+	table, limit := q.desc, uint32(q.cfg.Size)
 	i, indirect := head, false
-	for steps := uint16(0); ; steps++ {
-		if i >= limit {
+	for left := q.cfg.Size; ; left-- {
+		if uint32(i) >= limit {
 			return q.fail("descriptor %d of a table of %d", i, limit)
-		}
-		if steps >= q.cfg.Size {
-			return q.fail("chain %d is longer than the queue's size %d, or a loop", head, q.cfg.Size)
 		}
 		d := descAt(table, i)
 		if d.flags&flagIndirect != 0 {
-			if err := q.checkIndirect(d, indirect); err != nil {
+			view, err := q.indirect(d, indirect)
+			if err != nil {
 				return err
 			}
-			view, err := q.mem.Slice(d.addr, uint64(d.size))
-			if err != nil {
-				return q.fail("indirect table: %v", err)
-			}
-			table, limit = view, uint16(min(d.size/descSize, MaxSize))
+			table, limit = view, uint32(len(view)/descSize)
 			i, indirect = 0, true
-			continue
+			d = descAt(table, 0)
+			if d.flags&flagIndirect != 0 {
+				return q.fail("indirect descriptor in an indirect table")
+			}
+		}
+		if left == 0 {
+			return q.fail("chain %d is longer than the queue's size %d, or a loop", head, q.cfg.Size)
 		}
 		if err := q.add(c, d); err != nil {
 			return err
@@ -81,21 +83,29 @@ func (q *Queue) collect(c *Chain, head uint16) error {
 	}
 }
 
-func (q *Queue) checkIndirect(d descriptor, nested bool) error {
+// indirect gives the table that d refers to. Whether d is for reading or writing
+// is ignored (section 2.7.5.3.2).
+func (q *Queue) indirect(d descriptor, nested bool) ([]byte, error) {
 	switch {
 	case !q.cfg.Indirect:
-		return q.fail("indirect descriptor without VIRTIO_F_INDIRECT_DESC")
+		return nil, q.fail("indirect descriptor without VIRTIO_F_INDIRECT_DESC")
 	case nested:
-		return q.fail("indirect descriptor in an indirect table")
+		return nil, q.fail("indirect descriptor in an indirect table")
 	case d.flags&flagNext != 0:
-		return q.fail("indirect descriptor with a next one")
+		return nil, q.fail("indirect descriptor with a next one")
 	case d.size == 0 || d.size%descSize != 0:
-		return q.fail("indirect table of %d bytes", d.size)
+		return nil, q.fail("indirect table of %d bytes", d.size)
 	}
-	return nil
+	view, err := q.mem.Slice(d.addr, uint64(d.size))
+	if err != nil {
+		return nil, q.fail("indirect table: %v", err)
+	}
+	return view, nil
 }
 
-// add appends one buffer.
+// add appends one buffer. One without bytes is legal and left out. What the chain
+// has in all is bounded by the size of RAM: only buffers that overlap can have more,
+// and they would make a device believe in data that is not there.
 func (q *Queue) add(c *Chain, d descriptor) error {
 	write := d.flags&flagWrite != 0
 	if !write && c.WriteLen > 0 {
@@ -115,8 +125,11 @@ func (q *Queue) add(c *Chain, d descriptor) error {
 		c.Readable = append(c.Readable, view)
 		c.ReadLen += uint64(d.size)
 	}
-	if c.ReadLen+c.WriteLen > math.MaxUint32 {
+	switch total := c.ReadLen + c.WriteLen; {
+	case total > math.MaxUint32: // section 2.7.5.2
 		return q.fail("chain of more than 4 GiB")
+	case total > q.mem.Size():
+		return q.fail("chain of %d bytes, more than there is memory: its buffers overlap", total)
 	}
 	return nil
 }

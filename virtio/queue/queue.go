@@ -1,12 +1,12 @@
 package queue
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/bits"
 	"sync/atomic"
 
-	"github.com/gureum/gureum/guest/memory"
 	"github.com/gureum/gureum/kvm"
 )
 
@@ -44,10 +44,19 @@ type Config struct {
 	Broken func(error)
 }
 
+// Memory is the guest's RAM as queues see it; *memory.Memory is one.
+type Memory interface {
+	// Slice gives a view of the n bytes at gpa, or an error if not all of them
+	// are RAM in one piece.
+	Slice(gpa, n uint64) ([]byte, error)
+	// Size is the amount of RAM in bytes.
+	Size() uint64
+}
+
 // Queue is one virtqueue while its device is active.
 type Queue struct {
 	cfg  Config
-	mem  *memory.Memory
+	mem  Memory
 	mask uint16
 
 	desc  []byte // descriptor table
@@ -57,6 +66,7 @@ type Queue struct {
 	nextAvail uint16 // next entry of the available ring to take
 	nextUsed  uint16 // next entry of the used ring to write
 	signalled uint16 // nextUsed at the last interrupt
+	underWay  uint16 // chains taken and not yet given back
 	broken    error
 	stopped   atomic.Bool
 	counters  counters
@@ -73,7 +83,7 @@ const (
 
 // New checks that the rings lie in guest memory, aligned and apart from one
 // another, and makes the queue. Errors are *Error.
-func New(m *memory.Memory, cfg Config) (*Queue, error) {
+func New(m Memory, cfg Config) (*Queue, error) {
 	q := &Queue{cfg: cfg, mem: m, mask: cfg.Size - 1}
 	n := uint64(cfg.Size)
 	if n == 0 || n > MaxSize || bits.OnesCount16(cfg.Size) != 1 {
@@ -171,8 +181,8 @@ func (q *Queue) Next(c *Chain) (bool, error) {
 	if q.broken != nil {
 		return false, q.broken
 	}
-	// The load of the index comes before those of ring and descriptors: x86 keeps
-	// loads in order, and load16 is not moved by the compiler.
+	// An acquiring load: what the driver wrote to ring, descriptors and buffers
+	// before it stored the index is seen after it.
 	idx := load16(q.avail[2:])
 	waiting := idx - q.nextAvail
 	if waiting == 0 {
@@ -181,29 +191,49 @@ func (q *Queue) Next(c *Chain) (bool, error) {
 	if waiting > q.cfg.Size {
 		return false, q.fail("available index %d is %d ahead, more than the queue's size %d", idx, waiting, q.cfg.Size)
 	}
-	head := load16(q.avail[availHead+2*int(q.nextAvail&q.mask):])
+	// A driver that never waits for its chains could have any number of them under
+	// way; an honest one has at most as many as there are descriptors.
+	if q.underWay >= q.cfg.Size {
+		return false, q.fail("more chains made available than the queue's size %d, none of them given back", q.cfg.Size)
+	}
+	head := binary.LittleEndian.Uint16(q.avail[availHead+2*int(q.nextAvail&q.mask):])
 	if err := q.collect(c, head); err != nil {
 		return false, err
 	}
 	q.nextAvail++
+	q.underWay++
 	q.counters.chains.Add(1)
 	q.counters.bytesOut.Add(c.ReadLen)
 	return true, nil
 }
 
 // Unget puts back the last chain that Next gave; Next will give it again.
-func (q *Queue) Unget() { q.nextAvail-- }
+func (q *Queue) Unget() {
+	q.nextAvail--
+	q.underWay--
+}
 
 // Put gives a chain back to the driver, written being the number of bytes that
 // the device wrote to the start of its writable part. Interrupts come with Flush.
 func (q *Queue) Put(head uint16, written uint32) {
-	at := usedHead + usedElem*int(q.nextUsed&q.mask)
-	store32(q.used[at:], uint32(head))
-	store32(q.used[at+4:], written)
-	q.nextUsed++
+	q.write(q.nextUsed, head, written)
+	q.publish(q.nextUsed + 1)
+}
+
+// write fills an entry of the used ring.
+func (q *Queue) write(i, head uint16, written uint32) {
+	elem := q.used[usedHead+usedElem*int(i&q.mask):][:usedElem]
+	binary.LittleEndian.PutUint32(elem[0:], uint32(head))
+	binary.LittleEndian.PutUint32(elem[4:], written)
 	q.counters.bytesIn.Add(uint64(written))
-	// The element is visible before the index: x86 keeps stores in order.
-	store16(q.used[2:], q.nextUsed)
+}
+
+// publish shows the driver all entries up to next. It is a releasing store: entries
+// and buffers are visible before the index.
+func (q *Queue) publish(next uint16) {
+	q.underWay -= next - q.nextUsed
+	q.nextUsed = next
+	store16(q.used[2:], next)
 }
 
 // Flush raises an interrupt if the driver wants one for what was Put since the
@@ -214,8 +244,9 @@ func (q *Queue) Flush() {
 	}
 	old := q.signalled
 	q.signalled = q.nextUsed
-	// store16 ends in a full barrier, so the driver's wish is read after the used
-	// index is visible.
+	// The used index must be visible before the driver's wish is read: x86 may do a
+	// load before an earlier store. The driver does it the other way round.
+	fence()
 	if !q.wanted(old) {
 		q.counters.suppressed.Add(1)
 		return
@@ -255,8 +286,9 @@ func (q *Queue) EnableKicks() (more bool) {
 	} else {
 		store16(q.used[0:], 0)
 	}
-	// store16 ends in a full barrier: either the driver sees the wish or we see
-	// its index.
+	// A load may overtake a store on x86. With the barrier either the driver sees
+	// the wish, or we see its index.
+	fence()
 	return load16(q.avail[2:]) != q.nextAvail
 }
 

@@ -331,3 +331,9 @@ func TestRingReset(t *testing.T) {
 		t.Error("the queue did not come back")
 	}
 }
+
+func TestHammer(t *testing.T) {
+	for seed := range uint64(4) {
+		virtiotest.Hammer(t, func() virtio.Device { return &ringEcho{} }, 50_000, seed, []byte("hello"))
+	}
+}

@@ -55,10 +55,14 @@ type Region struct {
 // Memory is the RAM of one machine. Its methods may be called from any
 // goroutine; Close must not run while another access is under way.
 type Memory struct {
-	size  uint64
-	huge  PageSize
-	ram   atomic.Pointer[[]block] // nil once closed
-	mapMu sync.Mutex              // serialises MapFile and Close
+	size uint64
+	huge PageSize
+	ram  atomic.Pointer[[]block] // nil once closed
+	thp  bool
+
+	mapMu  sync.Mutex // serialises MapFile, Discard and Close, guards what follows
+	files  []span     // where files are mapped
+	remaps int        // pieces of them that Discard replaced
 }
 
 // block is one region with its host memory.
@@ -77,7 +81,7 @@ func New(cfg Config) (*Memory, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	m := &Memory{size: cfg.Size, huge: cfg.HugePages}
+	m := &Memory{size: cfg.Size, huge: cfg.HugePages, thp: cfg.THP}
 	blocks := make([]block, 0, 2)
 	for _, r := range split(cfg.Size) {
 		res, mem, err := reserve(r.Size, cfg)
@@ -167,6 +171,7 @@ func (m *Memory) MapFile(gpa uint64, f *os.File, off int64, n uint64) error {
 	if err := mapFile(mem, f, off); err != nil {
 		return fmt.Errorf("map %s at %#x: %w", f.Name(), gpa, err)
 	}
+	m.files = append(m.files, span{gpa, gpa + n})
 	return nil
 }
 

@@ -7,24 +7,11 @@ import (
 	"path/filepath"
 
 	"github.com/gureum/gureum/guest/disk/internal/host"
-	"github.com/gureum/gureum/guest/disk/raw"
 )
 
 // Open opens the image at path.
 func Open(path string, o Options) (Disk, error) {
-	file, err := host.Open(path, host.Options{ReadOnly: o.ReadOnly, Direct: o.Direct})
-	if err != nil {
-		return nil, err
-	}
-	format, err := decide(file, o.Format)
-	if err != nil {
-		_ = file.Close()
-		return nil, err
-	}
-	if format == Raw {
-		return raw.New(file)
-	}
-	return openQcow2(file, o)
+	return (&chain{options: o}).open(path, o.Format, o.ReadOnly)
 }
 
 // decide settles the format of an open file: as named, else by the file's name, and then
@@ -100,9 +87,4 @@ func Detect(path string) (Format, error) {
 		return Format(looks), err
 	}
 	return Raw, nil
-}
-
-func openQcow2(file *host.File, _ Options) (Disk, error) {
-	_ = file.Close()
-	return nil, fmt.Errorf("open %s: qcow2: %w", file.Path(), ErrUnsupported)
 }

@@ -24,7 +24,7 @@ type Disk struct {
 // New makes a Disk of an open file, which it owns from then on, also if it fails.
 func New(file *host.File) (*Disk, error) {
 	size, err := file.Size()
-	if err == nil && size%int64(file.Alignment()) != 0 {
+	if err == nil && !file.ReadOnly() && size%int64(file.Alignment()) != 0 {
 		err = fmt.Errorf("open %s: its size of %d bytes is no multiple of the %d that O_DIRECT wants here: resize it, or use cache mode writeback",
 			file.Path(), size, file.Alignment())
 	}

@@ -114,7 +114,7 @@ func (f *File) writeBounced(p []byte, off int64) (int, error) {
 // fill reads p from off, with zeroes for what lies past the file's end.
 func (f *File) fill(p []byte, off int64) error {
 	n, err := f.f.ReadAt(p, off)
-	if err == io.EOF { //nolint:errorlint // io.ReaderAt gives it bare
+	if err == io.EOF {
 		clear(p[n:])
 		return nil
 	}

@@ -23,7 +23,9 @@ type Config struct {
 
 // Device is an entropy device. It implements virtio.Device.
 type Device struct {
-	limit  ratelimit.Config
+	// limit outlives resets, which would fill the guest's purse otherwise. It
+	// belongs to the queue's goroutine, of which there is one at a time.
+	limit  *ratelimit.Limiter
 	source func([]byte) error
 
 	// While the device is active:
@@ -37,7 +39,7 @@ func New(c Config) *Device {
 	if c.Source == nil {
 		c.Source = getrandom
 	}
-	return &Device{limit: c.Limit, source: c.Source}
+	return &Device{limit: ratelimit.New(c.Limit), source: c.Source}
 }
 
 // Type implements virtio.Device.
@@ -62,7 +64,7 @@ func (d *Device) Activate(a virtio.Activation) error {
 	if d.queue == nil {
 		return nil
 	}
-	w := &worker{source: d.source, limit: ratelimit.New(d.limit), stop: d.stop}
+	w := &worker{source: d.source, limit: d.limit, stop: d.stop}
 	d.work.Go(func() { d.queue.Serve(w.handle) })
 	return nil
 }

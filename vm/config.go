@@ -63,6 +63,8 @@ type Config struct {
 	Transport Transport
 	// RNG is the entropy device.
 	RNG RNG
+	// Balloon returns the guest's memory to the host.
+	Balloon Balloon
 	// NICs are the guest's network interfaces; there is none by default.
 	NICs []NIC
 	// CacheDir holds unpacked kernels; "" is a folder of the user's cache.

@@ -9,6 +9,7 @@ import (
 	"github.com/gureum/gureum/guest/memory"
 	"github.com/gureum/gureum/kvm"
 	"github.com/gureum/gureum/vcpu"
+	"github.com/gureum/gureum/virtio/balloon"
 	virtionet "github.com/gureum/gureum/virtio/net"
 )
 
@@ -24,6 +25,7 @@ type Machine struct {
 	cpus     *vcpu.Group
 	platform *platform
 	virtio   virtioSet
+	balloon  *balloon.Device // nil for none
 	nics     []*virtionet.Device
 
 	mu       sync.Mutex

@@ -34,6 +34,7 @@ func (m *Machine) virtioDevices() ([]virtio.Device, error) {
 	var devices []virtio.Device
 	for _, kind := range [...]func() ([]virtio.Device, error){
 		m.newRNG,
+		m.newBalloon,
 		m.newNICs,
 	} {
 		made, err := kind()
@@ -52,6 +53,9 @@ func (c *Config) checkDevices() error {
 		return err
 	}
 	if err := checkNICs(c); err != nil {
+		return err
+	}
+	if err := c.Balloon.check(c); err != nil {
 		return err
 	}
 	return c.RNG.check()

@@ -82,6 +82,7 @@ func newRunCommand(s Streams) *cobra.Command {
 	f.BoolVar(&o.noReboot, "no-reboot", false, "end when the guest reboots")
 	o.addTransportFlags(f)
 	o.addRNGFlags(f)
+	o.addBalloonFlags(f)
 	o.addNICFlags(f)
 	f.StringVar(&o.config.KVM, "kvm-device", "", "the KVM `DEVICE` (default /dev/kvm)")
 	return cmd

@@ -26,9 +26,15 @@ type mmioLayout struct {
 }
 
 type mmioSlot struct {
-	base uint64
-	gsi  uint32
+	pages uint64 // GPA
+	gsi   uint32
 }
+
+// base is where the registers begin.
+func (s mmioSlot) base() uint64 { return s.pages + mmio.Offset }
+
+// mmioFirstSlot is the first of the KVM memory slots for registers.
+const mmioFirstSlot = 256
 
 func newMMIOLayout(devices int, c *Config) (*mmioLayout, error) {
 	if devices > len(mmioGSIs) {
@@ -36,7 +42,7 @@ func newMMIOLayout(devices int, c *Config) (*mmioLayout, error) {
 	}
 	l := &mmioLayout{byCmdline: ignoresACPI(c.Append)}
 	for i := range devices {
-		l.slots = append(l.slots, mmioSlot{base: memory.VirtioMMIO + uint64(i)*mmio.Size, gsi: mmioGSIs[i]})
+		l.slots = append(l.slots, mmioSlot{pages: memory.VirtioMMIO + uint64(i)*mmio.Stride, gsi: mmioGSIs[i]})
 	}
 	return l, nil
 }
@@ -50,7 +56,7 @@ func ignoresACPI(cmdline string) bool {
 
 func (l *mmioLayout) describe(c *acpi.Config) {
 	for i, s := range l.slots {
-		c.Devices = append(c.Devices, acpi.VirtioMMIO(i, uint32(s.base), mmio.Size, s.gsi))
+		c.Devices = append(c.Devices, acpi.VirtioMMIO(i, uint32(s.base()), mmio.Size, s.gsi))
 	}
 }
 
@@ -62,7 +68,7 @@ func (l *mmioLayout) cmdline() []string {
 	}
 	var words []string
 	for i, s := range l.slots {
-		words = append(words, fmt.Sprintf("virtio_mmio.device=%d@%#x:%d:%d", mmio.Size, s.base, s.gsi, i))
+		words = append(words, fmt.Sprintf("virtio_mmio.device=%d@%#x:%d:%d", mmio.Size, s.base(), s.gsi, i))
 	}
 	return words
 }
@@ -76,12 +82,14 @@ func (l *mmioLayout) attach(m *Machine, list []virtio.Device) ([]carrier, error)
 	}
 	for i, d := range list {
 		s := l.slots[i]
-		t, err := mmio.New(mmio.Config{Device: d, Memory: m.memory, VM: m.kvm, Base: s.base, GSI: s.gsi})
+		t, err := mmio.New(mmio.Config{
+			Device: d, Memory: m.memory, VM: m.kvm, Pages: s.pages, Slot: uint32(mmioFirstSlot + i), GSI: s.gsi,
+		})
 		if err != nil {
 			return made, err
 		}
 		made = append(made, t)
-		if err := m.platform.mmio.Register(s.base, mmio.Size, t); err != nil {
+		if err := m.platform.mmio.Register(s.base(), mmio.Size, t); err != nil {
 			return made, err
 		}
 	}

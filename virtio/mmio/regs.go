@@ -46,6 +46,19 @@ const (
 	interruptConfig = 1 << 1
 )
 
-// Size is the number of bytes that a transport occupies: registers and
-// configuration space.
-const Size = 0x1000
+// A transport lies across two pages: the registers at the end of the first, the
+// configuration space in the second. So the guest can have the first as read-only
+// memory, and reads registers without an exit, while it still exits for the
+// configuration space, which is the device's to answer.
+const (
+	pageSize        = 0x1000
+	registersInPage = pageSize - regConfig
+
+	// Stride is the guest-physical memory from one transport's pages to the next's.
+	Stride = 2 * pageSize
+	// Offset is where in its pages a transport's registers begin.
+	Offset = registersInPage
+	// Size is the number of bytes that a transport occupies from there: registers
+	// and configuration space.
+	Size = regConfig + pageSize
+)

@@ -21,8 +21,11 @@ type Config struct {
 	Memory *memory.Memory
 	// VM is where doorbells and interrupts are wired.
 	VM VM
-	// Base is the GPA of the registers, a multiple of 256.
-	Base uint64
+	// Pages is the GPA of the Stride bytes that are the transport's, page aligned.
+	// The registers begin Offset bytes in.
+	Pages uint64
+	// Slot is the number of a KVM memory slot that nobody else uses.
+	Slot uint32
 	// GSI is the device's own interrupt, edge triggered.
 	GSI uint32
 	// Log hears of drivers that break rules; nil is slog.Default.
@@ -33,6 +36,8 @@ type Config struct {
 type VM interface {
 	IOEventFD(kvm.IOEventFD) error
 	RemoveIOEventFD(kvm.IOEventFD) error
+	SetMemoryRegion(kvm.MemoryRegion) error
+	DeleteMemoryRegion(slot uint32) error
 	IRQFD(e *kvm.EventFD, gsi uint32) error
 	RemoveIRQFD(e *kvm.EventFD, gsi uint32) error
 }
@@ -45,11 +50,15 @@ type Transport struct {
 	irq   *kvm.EventFD
 	// doorbells are the ioeventfds that are installed.
 	doorbells []kvm.IOEventFD
-	wired     bool // the irqfd is installed
+	wired     bool         // the irqfd is installed
+	acks      *kvm.EventFD // counts acknowledgements, for nobody
 
 	// image holds what the guest reads from the registers, word by word. It is
-	// brought up to date by whatever changes it, so that a read needs no lock.
+	// brought up to date by whatever changes it, so that a read needs neither a lock
+	// nor an exit: the guest has it as read-only memory, if shown.
 	image []atomic.Uint32
+	page  *page
+	shown bool
 
 	mu        sync.Mutex // guards what follows, and orders writes of registers
 	deviceSel uint32
@@ -60,9 +69,9 @@ type Transport struct {
 // New makes a transport with its doorbells and its interrupt. On error nothing is
 // left, but the device is not closed.
 func New(cfg Config) (*Transport, error) {
-	t := &Transport{cfg: cfg, image: make([]atomic.Uint32, regConfig/4)}
+	t := &Transport{cfg: cfg}
 	if err := t.wire(); err != nil {
-		return nil, errors.Join(fmt.Errorf("virtio-mmio device at %#x: %w", cfg.Base, err), t.unwire())
+		return nil, errors.Join(fmt.Errorf("virtio-mmio device at %#x: %w", cfg.Pages, err), t.unwire())
 	}
 	t.core = virtio.NewCore(virtio.CoreConfig{
 		Device: cfg.Device, Memory: cfg.Memory, Kicks: t.kicks, Interrupt: interrupt{t}, Log: cfg.Log,
@@ -80,12 +89,26 @@ func New(cfg Config) (*Transport, error) {
 	// an irqfd or vhost raise it alone.
 	t.image[regInterruptStatus/4].Store(interruptQueue)
 	t.refresh()
+	t.show()
 	return t, nil
+}
+
+// show gives the guest the image as memory. Writes to it still come here. Where KVM
+// cannot do that, reads come here as well and are slower.
+func (t *Transport) show() {
+	err := t.cfg.VM.SetMemoryRegion(kvm.MemoryRegion{
+		Slot: t.cfg.Slot, Flags: kvm.MemReadOnly, GPA: t.cfg.Pages, Size: pageSize, HostAddr: t.page.host(),
+	})
+	t.shown = err == nil
 }
 
 // wire makes the eventfds and binds them to KVM.
 func (t *Transport) wire() error {
 	var err error
+	if t.page, err = newPage(); err != nil {
+		return fmt.Errorf("map a page: %w", err)
+	}
+	t.image = t.page.words
 	if t.irq, err = kvm.NewEventFD(); err != nil {
 		return err
 	}
@@ -99,18 +122,35 @@ func (t *Transport) wire() error {
 			return err
 		}
 		t.kicks = append(t.kicks, kick)
-		bell := kvm.IOEventFD{Event: kick, Addr: t.cfg.Base + regQueueNotify, Len: 4, Match: true, Data: uint64(n)}
-		if err := t.cfg.VM.IOEventFD(bell); err != nil {
+		if err := t.addDoorbell(kick, regQueueNotify, uint64(n)); err != nil {
 			return err
 		}
-		t.doorbells = append(t.doorbells, bell)
 	}
+	// A driver acknowledges each interrupt. There is nothing to be done about used
+	// buffers, so KVM shall swallow those writes; only changes of the configuration
+	// come to Write.
+	if t.acks, err = kvm.NewEventFD(); err != nil {
+		return err
+	}
+	return t.addDoorbell(t.acks, regInterruptACK, interruptQueue)
+}
+
+// addDoorbell has KVM signal an eventfd when the guest writes value to a register.
+func (t *Transport) addDoorbell(e *kvm.EventFD, reg, value uint64) error {
+	bell := kvm.IOEventFD{Event: e, Addr: t.cfg.Pages + Offset + reg, Len: 4, Match: true, Data: value}
+	if err := t.cfg.VM.IOEventFD(bell); err != nil {
+		return err
+	}
+	t.doorbells = append(t.doorbells, bell)
 	return nil
 }
 
 // unwire undoes what wire did, in whole or in part.
 func (t *Transport) unwire() error {
 	var errs []error
+	if t.shown {
+		errs = append(errs, t.cfg.VM.DeleteMemoryRegion(t.cfg.Slot))
+	}
 	for _, bell := range t.doorbells {
 		errs = append(errs, t.cfg.VM.RemoveIOEventFD(bell))
 	}
@@ -120,8 +160,13 @@ func (t *Transport) unwire() error {
 	for _, kick := range t.kicks {
 		errs = append(errs, kick.Close())
 	}
-	if t.irq != nil {
-		errs = append(errs, t.irq.Close())
+	for _, e := range [...]*kvm.EventFD{t.irq, t.acks} {
+		if e != nil {
+			errs = append(errs, e.Close())
+		}
+	}
+	if t.page != nil {
+		errs = append(errs, t.page.free())
 	}
 	return errors.Join(errs...)
 }

@@ -119,26 +119,14 @@ func (d *Image) allocate(want int64) (first, n int64, fresh bool, err error) {
 			return 0, 0, false, err
 		}
 	}
-	first, err = d.findFree()
-	if err != nil {
-		return 0, 0, false, err
-	}
 	end := d.end.Load()
-	for n < want {
-		c := first + n
-		fits, err := d.claim(c)
+	for n == 0 { // again only where a block for the counts took the place
+		if first, err = d.findFree(); err == nil {
+			n, err = d.claimRun(first, want)
+		}
 		if err != nil {
-			d.unclaim(first, n)
 			return 0, 0, false, err
 		}
-		if !fits {
-			break
-		}
-		n++
-		d.extend(c + 1) // a block for the next must not take this place
-	}
-	if n == 0 { // a block took the place: the next one is covered by it
-		return d.allocate(want)
 	}
 	fresh = first >= end && !d.store.Device()
 	d.refs.hint = first + n
@@ -148,6 +136,23 @@ func (d *Image) allocate(want int64) (first, n int64, fresh bool, err error) {
 		return 0, 0, false, corrupt("the reference counts call tables at %#x free: repair it with qemu-img check -r all", first<<d.clusterBits)
 	}
 	return first, n, fresh, nil
+}
+
+// claimRun claims up to want clusters from first on, and tells how many were free.
+func (d *Image) claimRun(first, want int64) (n int64, err error) {
+	for n < want {
+		fits, err := d.claim(first + n)
+		if err != nil {
+			d.unclaim(first, n)
+			return 0, err
+		}
+		if !fits {
+			break
+		}
+		n++
+		d.extend(first + n) // a block for the next must not take this place
+	}
+	return n, nil
 }
 
 func (d *Image) overTables(first, n int64) bool {
@@ -164,19 +169,14 @@ func (d *Image) extend(end int64) {
 	}
 }
 
-// findFree gives the first free cluster: one below the end, or the end.
+// findFree gives the first free cluster. A crash may have left counts for clusters past the
+// end of the file; they are passed over, as leaks.
 func (d *Image) findFree() (int64, error) {
-	end := d.end.Load()
-	for c := d.refs.hint; c < end; c++ {
-		n, err := d.refs.get(c)
-		if err != nil {
-			return 0, err
-		}
-		if n == 0 {
-			return c, nil
+	for c := d.refs.hint; ; c++ {
+		if n, err := d.refs.get(c); err != nil || n == 0 {
+			return c, err
 		}
 	}
-	return max(end, d.refs.hint), nil
 }
 
 // claim counts cluster c as used if it is free. It gives false if it is not, or if the

@@ -11,16 +11,23 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gureum/gureum/net/tap"
+	"github.com/gureum/gureum/net/usernet"
 	"github.com/gureum/gureum/virtio"
 	virtionet "github.com/gureum/gureum/virtio/net"
 	"github.com/gureum/gureum/virtio/ratelimit"
 )
 
-// NIC is one network interface of the guest.
+// NIC is one network interface of the guest. Either Tap or User is set.
 type NIC struct {
 	// Tap is the name of the host's tap that the guest's wire ends at. One that
 	// does not exist is made, and is gone with the machine.
 	Tap string
+	// User is a network in user space, which needs no privilege: the guest gets
+	// out by TCP and UDP, and nobody gets in (see net/usernet).
+	User bool
+	// HostLoopback lets the guest of a User network reach the host's 127.0.0.1 as
+	// 10.0.2.2.
+	HostLoopback bool
 	// MAC is the guest's address; zero takes one of the machine's own, the same
 	// each time for a machine that has a name.
 	MAC [6]byte
@@ -71,7 +78,7 @@ func (n *NIC) check() error {
 	if n.Queues == 0 {
 		n.Queues = 1
 	}
-	if err := tap.ValidateName(n.Tap); err != nil {
+	if err := n.checkKind(); err != nil {
 		return err
 	}
 	switch {
@@ -85,6 +92,22 @@ func (n *NIC) check() error {
 		return errors.New("vhost=on: the kernel knows no rate limit: leave one of both out")
 	}
 	return errors.Join(n.RX.Validate(), n.TX.Validate())
+}
+
+func (n *NIC) checkKind() error {
+	switch {
+	case n.User && n.Tap != "":
+		return errors.New("it is either a tap or a user-mode network")
+	case n.User && n.Queues != 1:
+		return errors.New("a user-mode network has one pair of queues: leave queues out")
+	case n.User && n.Vhost == virtionet.VhostOn:
+		return errors.New("vhost=on needs a tap")
+	case n.User:
+		return nil
+	case n.HostLoopback:
+		return errors.New("only a user-mode network can reach the host's loopback")
+	}
+	return tap.ValidateName(n.Tap)
 }
 
 func (n *NIC) limited() bool {
@@ -107,7 +130,7 @@ func (m *Machine) newNICs() ([]virtio.Device, error) {
 
 func (m *Machine) newNIC(i int) (*virtionet.Device, error) {
 	n := &m.config.NICs[i]
-	backend, mtu, err := n.open()
+	backend, mtu, err := n.open(m.config.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +145,10 @@ func (m *Machine) newNIC(i int) (*virtionet.Device, error) {
 }
 
 // open opens the host's end and tells its MTU.
-func (n *NIC) open() (virtionet.Backend, int, error) {
+func (n *NIC) open(hostname string) (virtionet.Backend, int, error) {
+	if n.User {
+		return n.openUser(hostname)
+	}
 	t, err := tap.Open(tap.Config{Name: n.Tap, Queues: n.Queues, MTU: n.MTU})
 	switch {
 	case err == nil:
@@ -139,6 +165,18 @@ func (n *NIC) open() (virtionet.Backend, int, error) {
 		return nil, 0, errors.Join(&HostError{err}, t.Close())
 	}
 	return t, mtu, nil
+}
+
+func (n *NIC) openUser(hostname string) (virtionet.Backend, int, error) {
+	mtu := n.MTU
+	if mtu == 0 {
+		mtu = usernet.DefaultMTU
+	}
+	u, err := usernet.New(usernet.Config{MTU: mtu, HostLoopback: n.HostLoopback, Hostname: hostname})
+	if err != nil {
+		return nil, 0, &HostError{err}
+	}
+	return u, mtu, nil
 }
 
 // ownMAC is a locally administered address: for a machine with a name always the

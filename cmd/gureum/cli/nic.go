@@ -17,8 +17,10 @@ import (
 func (o *runOptions) addNICFlags(f *pflag.FlagSet) {
 	f.Var((*nicsValue)(&o.config.NICs), "net", "give the guest a network interface (repeatable): "+
 		"tap:INTERFACE, a tap of the host, made if it does not exist; "+
-		"options behind a comma: mac=ADDRESS, mtu=N, queues=N, vhost=auto|on|off, "+
-		"bps=SIZE and pps=N (bytes and packets a second, each way)")
+		"or user, a network in user space, which needs no privilege; "+
+		"options behind a comma: mac=ADDRESS, mtu=N, bps=SIZE and pps=N (bytes and packets a second, each way), "+
+		"with a tap queues=N and vhost=auto|on|off, "+
+		"with user host=on (the host's 127.0.0.1 is 10.0.2.2)")
 }
 
 // nicsValue collects the --net flags.
@@ -52,8 +54,13 @@ func parseNIC(s string) (vm.NIC, error) {
 			return n, fmt.Errorf("network %q: name the interface, as in tap:vm0", words[0])
 		}
 		n.Tap = name
+	case "user":
+		if words[0] != "user" {
+			return n, fmt.Errorf("network %q: a user-mode network has no name: give user", words[0])
+		}
+		n.User = true
 	default:
-		return n, fmt.Errorf("network %q: give tap:INTERFACE", words[0])
+		return n, fmt.Errorf("network %q: give tap:INTERFACE or user", words[0])
 	}
 	seen := map[string]bool{}
 	for _, word := range words[1:] {
@@ -82,6 +89,10 @@ func setNICOption(n *vm.NIC, key, value string) (err error) {
 		n.Queues, err = parseCount(key, value)
 	case "vhost":
 		n.Vhost, err = parseVhost(value)
+	case "host":
+		if n.HostLoopback = value == "on"; !n.HostLoopback && value != "off" {
+			err = fmt.Errorf("network option host: %q: give on or off", value)
+		}
 	case "bps":
 		var rate uint64
 		rate, err = parseSize(value)
@@ -91,7 +102,7 @@ func setNICOption(n *vm.NIC, key, value string) (err error) {
 		rate, err = parseCount(key, value)
 		n.RX.Ops, n.TX.Ops = ratelimit.PerSecond(uint64(rate)), ratelimit.PerSecond(uint64(rate))
 	default:
-		return fmt.Errorf("network option %q: give mac, mtu, queues, vhost, bps or pps", key)
+		return fmt.Errorf("network option %q: give mac, mtu, queues, vhost, host, bps or pps", key)
 	}
 	return err
 }

@@ -24,7 +24,8 @@ func (h *msixHandler) ReadBAR(_ int, offset uint64, data []byte) {
 }
 
 func (h *msixHandler) WriteBAR(_ int, offset uint64, data []byte) { h.msix.WriteTable(offset, data) }
-func (h *msixHandler) AfterWrite(offset, size int)                { h.msix.AfterWrite(h.function, offset, size) }
+
+func (h *msixHandler) AfterWrite(offset, size int) { h.msix.AfterWrite(h.function, offset, size) }
 
 // msixBus is a bus with one function that has MSI-X.
 type msixBus struct {
@@ -57,7 +58,7 @@ func newMSIXBus(t testing.TB, vectors int) *msixBus {
 }
 
 // control writes message control.
-func (b *msixBus) control(v uint16) { b.testBus.write(1, b.msix.cap+msixControl, 2, uint32(v)) }
+func (b *msixBus) control(v uint16) { b.write(1, b.msix.cap+msixControl, 2, uint32(v)) }
 
 // entry writes a word of the table.
 func (b *msixBus) entry(vector, reg int, v uint32) {

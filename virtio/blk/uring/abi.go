@@ -22,10 +22,8 @@ const (
 
 	enterGetEvents = 1 << 0 // IORING_ENTER_GETEVENTS
 
-	registerFiles   = 2 // IORING_REGISTER_FILES
 	registerEventFD = 4 // IORING_REGISTER_EVENTFD
 
-	sqeFixedFile  = 1 << 0 // IOSQE_FIXED_FILE
 	fsyncDataSync = 1 << 0 // IORING_FSYNC_DATASYNC
 
 	cancelAll = 1 << 0 // IORING_ASYNC_CANCEL_ALL, Linux 5.19

@@ -13,6 +13,7 @@ const MaxEntries = 32768
 // Ring is one io_uring with one file.
 type Ring struct {
 	fd    int
+	file  int32  // that operations are on
 	rings []byte // both rings, mapped
 	sqes  []byte // the entries, mapped
 	sq    submission
@@ -40,8 +41,8 @@ func New(entries, file, eventfd int) (*Ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("io_uring_setup: %w", err)
 	}
-	r := &Ring{fd: fd}
-	if err := r.open(&p, file, eventfd); err != nil {
+	r := &Ring{fd: fd, file: int32(file)}
+	if err := r.open(&p, eventfd); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
@@ -51,7 +52,7 @@ func New(entries, file, eventfd int) (*Ring, error) {
 // Submit returns, and workers are threads of ours, which die with us.
 const needed = featSingleMmap | featNoDrop | featSubmitStable | featRWCurPos | featNative
 
-func (r *Ring) open(p *params, file, eventfd int) error {
+func (r *Ring) open(p *params, eventfd int) error {
 	if p.features&needed != needed {
 		return fmt.Errorf("io_uring with features %#x, %#x are needed (Linux 5.12): %w", p.features, needed, unix.ENOSYS)
 	}
@@ -64,9 +65,6 @@ func (r *Ring) open(p *params, file, eventfd int) error {
 		return fmt.Errorf("map io_uring entries: %w", err)
 	}
 	r.attach(p)
-	if err := registerOne(r.fd, registerFiles, int32(file)); err != nil {
-		return fmt.Errorf("register file with io_uring: %w", err)
-	}
 	if eventfd < 0 {
 		return nil
 	}
@@ -137,8 +135,10 @@ func (r *Ring) add(e entry) bool {
 	if r.tail-r.sq.consumed() > r.sq.mask {
 		return false
 	}
-	if e.opcode == opReadv || e.opcode == opWritev || e.opcode == opFsync {
-		e.flags = sqeFixedFile // fd 0 is the first registered file
+	// The file is not registered: a ring that goes away lets go of its files later,
+	// and so would keep the disk's lock for a while.
+	if e.opcode != opAsyncCancel {
+		e.fd = r.file
 	}
 	r.sq.put(r.tail, &e)
 	r.tail++

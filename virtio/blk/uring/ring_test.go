@@ -235,12 +235,12 @@ func TestRefused(t *testing.T) {
 			t.Errorf("a ring of %d entries was made", n)
 		}
 	}
-	if _, err := New(1, 1<<20, -1); !errors.Is(err, unix.EBADF) {
+	if _, err := New(1, -1, 1<<20); !errors.Is(err, unix.EBADF) {
 		t.Errorf("a descriptor that does not exist: %v", err)
 	}
 	before := openFiles(t)
 	for range 20 {
-		_, _ = New(1, 1<<20, -1)
+		_, _ = New(1, -1, 1<<20)
 		if err := Available(); err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,53 @@
+package blk
+
+import (
+	"sync"
+	"time"
+
+	"github.com/gureum/gureum/virtio/ratelimit"
+)
+
+// throttle is the rate limiter that the device's lanes share.
+type throttle struct {
+	mu      sync.Mutex
+	limiter *ratelimit.Limiter
+}
+
+// admit begins a request, or holds it until its tokens are there. Nothing more is
+// taken from the queue in the meantime.
+func (l *lane) admit(r *request) {
+	if l.d.throttle == nil || r.op == opRefused {
+		l.begin(r)
+		return
+	}
+	l.held = r
+	if l.release() {
+		return
+	}
+	l.d.stats.throttled.Add(1)
+}
+
+// release begins the held request if its tokens are there. Else the timer kicks
+// the queue when they may be.
+func (l *lane) release() bool {
+	r, t := l.held, l.d.throttle
+	var bytes uint64
+	if r.op == opRead || r.op == opWrite {
+		bytes = uint64(r.size)
+	}
+	t.mu.Lock()
+	ok, wait := t.limiter.Take(1, bytes)
+	t.mu.Unlock()
+	if ok {
+		l.held = nil
+		l.begin(r)
+		return true
+	}
+	wait = max(wait, time.Millisecond) // never busy
+	if l.timer == nil {
+		l.timer = time.AfterFunc(wait, l.kick)
+	} else {
+		l.timer.Reset(wait)
+	}
+	return false
+}

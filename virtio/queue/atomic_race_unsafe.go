@@ -34,3 +34,9 @@ func store16(s []byte, v uint16) {
 
 // fence is nothing here: the operations above are sequentially consistent.
 func fence() {}
+
+type counter uint64
+
+func (c *counter) add(n uint64) { atomic.AddUint64((*uint64)(c), n) }
+
+func (c *counter) load() uint64 { return atomic.LoadUint64((*uint64)(c)) }

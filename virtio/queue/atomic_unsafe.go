@@ -27,3 +27,12 @@ func fence() {
 	var word uint32
 	atomic.AddUint32(&word, 1)
 }
+
+// counter is a number that one goroutine adds to and all may read. Only one writes,
+// so nothing is lost without a locked operation, which costs as much as the rest of
+// Put; and an aligned 64-bit access is a single one.
+type counter uint64
+
+func (c *counter) add(n uint64) { *c += counter(n) }
+
+func (c *counter) load() uint64 { return atomic.LoadUint64((*uint64)(c)) }

@@ -1,9 +1,6 @@
 package queue
 
-import (
-	"encoding/binary"
-	"math"
-)
+import "encoding/binary"
 
 // Chain is one request: views of guest memory, first what the device may read,
 // then what it may write. The guest can change the bytes at any time, so what is
@@ -31,49 +28,51 @@ type descriptor struct {
 	next  uint16
 }
 
-// descAt copies descriptor i out of a table: from there on the guest cannot
-// change what was checked.
+// descAt copies descriptor i out of a table. Each word is read from guest memory
+// once (a Go compiler never reads again what it has read, see the memory model), so
+// the guest cannot change what was checked.
 func descAt(table []byte, i uint16) descriptor {
-	var b [descSize]byte
-	copy(b[:], table[int(i)*descSize:])
-	return descriptor{
-		addr:  binary.LittleEndian.Uint64(b[0:]),
-		size:  binary.LittleEndian.Uint32(b[8:]),
-		flags: binary.LittleEndian.Uint16(b[12:]),
-		next:  binary.LittleEndian.Uint16(b[14:]),
-	}
+	b := table[int(i)*descSize:][:descSize]
+	low, high := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
+	return descriptor{addr: low, size: uint32(high), flags: uint16(high >> 32), next: uint16(high >> 48)}
 }
 
-// collect walks the chain that starts at head. A chain has at most as many buffers
-// as the queue has descriptors, those of an indirect table included (section
-// 2.7.5.3.1); that ends loops as well.
+// collect walks the chain that starts at head, and gives it back as c.
+//
+// A chain has at most as many buffers as Config.MaxChain, those of an indirect table
+// included (section 2.7.5.3.1); that ends loops as well. Normal descriptors may
+// come before the indirect one (section 2.7.5.3.2), which does not count itself.
 func (q *Queue) collect(c *Chain, head uint16) error {
 	c.Head = head
 	c.Readable, c.Writable = c.Readable[:0], c.Writable[:0]
 	c.ReadLen, c.WriteLen = 0, 0
 	table, limit := q.desc, uint32(q.cfg.Size)
-	i, indirect := head, false
-	for left := q.cfg.Size; ; left-- {
+	i, nested, writing := head, false, false
+	for left := q.cfg.MaxChain; ; left-- {
 		if uint32(i) >= limit {
 			return q.fail("descriptor %d of a table of %d", i, limit)
 		}
 		d := descAt(table, i)
 		if d.flags&flagIndirect != 0 {
-			view, err := q.indirect(d, indirect)
+			view, err := q.indirect(d, nested)
 			if err != nil {
 				return err
 			}
-			table, limit = view, uint32(len(view)/descSize)
-			i, indirect = 0, true
+			table, limit, nested = view, uint32(len(view)/descSize), true
 			d = descAt(table, 0)
 			if d.flags&flagIndirect != 0 {
 				return q.fail("indirect descriptor in an indirect table")
 			}
 		}
 		if left == 0 {
-			return q.fail("chain %d is longer than the queue's size %d, or a loop", head, q.cfg.Size)
+			return q.fail("chain %d has more than %d descriptors, or a loop", head, q.cfg.MaxChain)
 		}
-		if err := q.add(c, d); err != nil {
+		if d.flags&flagWrite != 0 {
+			writing = true
+		} else if writing {
+			return q.fail("a readable descriptor behind a writable one") // section 2.7.4.2
+		}
+		if err := q.add(c, d, writing); err != nil {
 			return err
 		}
 		if d.flags&flagNext == 0 {
@@ -103,14 +102,11 @@ func (q *Queue) indirect(d descriptor, nested bool) ([]byte, error) {
 	return view, nil
 }
 
-// add appends one buffer. One without bytes is legal and left out. What the chain
-// has in all is bounded by the size of RAM: only buffers that overlap can have more,
-// and they would make a device believe in data that is not there.
-func (q *Queue) add(c *Chain, d descriptor) error {
-	write := d.flags&flagWrite != 0
-	if !write && c.WriteLen > 0 {
-		return q.fail("a readable descriptor behind a writable one")
-	}
+// add appends one buffer. One without bytes is legal and left out, wherever it says
+// that it lies. Buffers may overlap: a guest may well send one page many times. But
+// what a chain has in all is bounded by the size of RAM, and by 4 GiB (section
+// 2.7.5.2), so that no device believes in more data than there can be.
+func (q *Queue) add(c *Chain, d descriptor, write bool) error {
 	if d.size == 0 {
 		return nil
 	}
@@ -125,10 +121,7 @@ func (q *Queue) add(c *Chain, d descriptor) error {
 		c.Readable = append(c.Readable, view)
 		c.ReadLen += uint64(d.size)
 	}
-	switch total := c.ReadLen + c.WriteLen; {
-	case total > math.MaxUint32: // section 2.7.5.2
-		return q.fail("chain of more than 4 GiB")
-	case total > q.mem.Size():
+	if total := c.ReadLen + c.WriteLen; total > q.maxBytes {
 		return q.fail("chain of %d bytes, more than there is memory: its buffers overlap", total)
 	}
 	return nil

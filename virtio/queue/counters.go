@@ -1,7 +1,5 @@
 package queue
 
-import "sync/atomic"
-
 // Counters are what has happened to a queue so far.
 type Counters struct {
 	Kicks      uint64 // notifications by the driver that woke the owner
@@ -13,16 +11,17 @@ type Counters struct {
 	Errors     uint64 // broken rules
 }
 
+// counters are added to by the queue's owner alone, see counter.
 type counters struct {
-	kicks, interrupts, suppressed, chains, bytesOut, bytesIn, errors atomic.Uint64
+	kicks, interrupts, suppressed, chains, bytesOut, bytesIn, errors counter
 }
 
 // Counters may be called from any goroutine.
 func (q *Queue) Counters() Counters {
 	c := &q.counters
 	return Counters{
-		Kicks: c.kicks.Load(), Interrupts: c.interrupts.Load(), Suppressed: c.suppressed.Load(),
-		Chains: c.chains.Load(), BytesOut: c.bytesOut.Load(), BytesIn: c.bytesIn.Load(), Errors: c.errors.Load(),
+		Kicks: c.kicks.load(), Interrupts: c.interrupts.load(), Suppressed: c.suppressed.load(),
+		Chains: c.chains.load(), BytesOut: c.bytesOut.load(), BytesIn: c.bytesIn.load(), Errors: c.errors.load(),
 	}
 }
 

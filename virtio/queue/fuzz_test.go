@@ -2,6 +2,7 @@ package queue
 
 import (
 	"encoding/binary"
+	"slices"
 	"testing"
 
 	"github.com/gureum/gureum/kvm"
@@ -11,10 +12,11 @@ import (
 // of a device, and holds what must be true whatever the driver does:
 //
 //   - every view that the device gets lies in guest memory,
-//   - no more chains are under way than there are descriptors,
+//   - each head is under way at most once, so no more chains are than descriptors,
 //   - a chain is given only after the available index has moved past it,
 //   - the used index moves by one for each chain given back,
-//   - nothing comes out of a broken queue, and it breaks once.
+//   - nothing comes out of a broken queue, nothing is written to its rings, it
+//     raises no interrupt, and it breaks once.
 func FuzzQueue(f *testing.F) {
 	le := binary.LittleEndian
 	op := func(kind byte, at uint16, value uint64) []byte {
@@ -75,15 +77,24 @@ func FuzzQueue(f *testing.F) {
 				}
 				taken++
 				checkChain(t, mem, &c, size)
+				if slices.Contains(underWay, c.Head) {
+					t.Fatalf("head %d is under way twice", c.Head)
+				}
 				underWay = append(underWay, c.Head)
-				if len(underWay) > size {
-					t.Fatalf("%d chains under way in a queue of %d", len(underWay), size)
+				if len(underWay) != q.UnderWay() || len(underWay) > size {
+					t.Fatalf("%d chains under way in a queue of %d, it says %d", len(underWay), size, q.UnderWay())
 				}
 			case 2:
 				if len(underWay) == 0 {
 					continue
 				}
 				q.Put(underWay[0], uint32(value))
+				if breaks > 0 {
+					if load16(mem[testUsed+2:]) != used {
+						t.Fatal("a broken queue's used ring was written")
+					}
+					continue
+				}
 				elem := mem[testUsed+usedHead+usedElem*int(used%size):]
 				if used++; load16(mem[testUsed+2:]) != used || le.Uint32(elem) != uint32(underWay[0]) || le.Uint32(elem[4:]) != uint32(value) {
 					t.Fatal("the used ring is not what was put there")
@@ -94,8 +105,8 @@ func FuzzQueue(f *testing.F) {
 				q.Flush()
 				q.EnableKicks()
 				q.DisableKicks()
-				if interrupts > before+1 {
-					t.Fatal("several interrupts for one flush")
+				if interrupts > before+1 || interrupts > before && breaks > 0 {
+					t.Fatal("an interrupt of a broken queue, or several interrupts for one flush")
 				}
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"math/bits"
 	"sync/atomic"
 
@@ -33,6 +34,12 @@ type Config struct {
 	// Desc, Driver and Device are the GPAs of descriptor table, available ring
 	// and used ring (section 2.7).
 	Desc, Driver, Device uint64
+	// MaxChain is the largest number of descriptors of a chain; 0 is Size. A driver
+	// may choose a smaller Size than the device offered and still make indirect
+	// tables as long as the device's largest: Linux does.
+	MaxChain uint16
+	// Start is where the queue goes on; the zero value for a fresh one.
+	Start State
 	// EventIdx and Indirect tell that the feature was negotiated.
 	EventIdx, Indirect bool
 	// Kick is signalled when the driver notifies the queue. It outlives the
@@ -63,10 +70,13 @@ type Queue struct {
 	avail []byte // available ring
 	used  []byte // used ring
 
-	nextAvail uint16 // next entry of the available ring to take
-	nextUsed  uint16 // next entry of the used ring to write
-	signalled uint16 // nextUsed at the last interrupt
-	underWay  uint16 // chains taken and not yet given back
+	nextAvail uint16   // next entry of the available ring to take
+	nextUsed  uint16   // next entry of the used ring to write
+	signalled uint16   // nextUsed at the last interrupt
+	last      uint16   // head that Next gave last, for Unget
+	underWay  int      // chains taken and not yet given back
+	held      []uint64 // a bit for each head that is under way
+	maxBytes  uint64   // of a chain
 	broken    error
 	stopped   atomic.Bool
 	counters  counters
@@ -84,20 +94,19 @@ const (
 // New checks that the rings lie in guest memory, aligned and apart from one
 // another, and makes the queue. Errors are *Error.
 func New(m Memory, cfg Config) (*Queue, error) {
-	q := &Queue{cfg: cfg, mem: m, mask: cfg.Size - 1}
+	if cfg.MaxChain == 0 {
+		cfg.MaxChain = cfg.Size
+	}
+	q := &Queue{
+		cfg: cfg, mem: m, mask: cfg.Size - 1, maxBytes: min(m.Size(), math.MaxUint32),
+		nextAvail: cfg.Start.NextAvail, nextUsed: cfg.Start.NextUsed, signalled: cfg.Start.Signalled,
+	}
 	n := uint64(cfg.Size)
 	if n == 0 || n > MaxSize || bits.OnesCount16(cfg.Size) != 1 {
 		return nil, q.errorf("size %d is not a power of two up to %d", n, MaxSize)
 	}
-	parts := []struct {
-		name             string
-		view             *[]byte
-		gpa, size, align uint64
-	}{
-		{"descriptor table", &q.desc, cfg.Desc, descSize * n, 16},
-		{"available ring", &q.avail, cfg.Driver, availHead + 2*n + eventSize, 2},
-		{"used ring", &q.used, cfg.Device, usedHead + usedElem*n + eventSize, 4},
-	}
+	views := [...]*[]byte{&q.desc, &q.avail, &q.used}
+	parts := cfg.parts()
 	for i, p := range parts {
 		if p.gpa%p.align != 0 {
 			return nil, q.errorf("%s at %#x is not aligned to %d bytes", p.name, p.gpa, p.align)
@@ -107,12 +116,13 @@ func New(m Memory, cfg Config) (*Queue, error) {
 			return nil, q.errorf("%s: %v", p.name, err)
 		}
 		for _, o := range parts[:i] {
-			if p.gpa < o.gpa+o.size && o.gpa < p.gpa+p.size {
+			if p.overlaps(o) {
 				return nil, q.errorf("%s overlaps the %s", p.name, o.name)
 			}
 		}
-		*p.view = view
+		*views[i] = view
 	}
+	q.held = make([]uint64, (n+63)/64)
 	return q, nil
 }
 
@@ -120,11 +130,12 @@ func (q *Queue) errorf(format string, args ...any) error {
 	return &Error{Queue: q.cfg.Index, What: fmt.Sprintf(format, args...)}
 }
 
-// fail breaks the queue.
+// fail breaks the queue. The driver still hears of what was Put before.
 func (q *Queue) fail(format string, args ...any) error {
 	if q.broken == nil {
+		q.Flush()
 		q.broken = q.errorf(format, args...)
-		q.counters.errors.Add(1)
+		q.counters.errors.add(1)
 		if q.cfg.Broken != nil {
 			q.cfg.Broken(q.broken)
 		}
@@ -155,8 +166,8 @@ func (q *Queue) Stop() {
 // arrived from elsewhere.
 func (q *Queue) Kick() { _ = q.cfg.Kick.Signal() }
 
-// Wait parks the owner until the driver kicks. It returns ErrStopped after Stop,
-// and the queue's error for as long as it is broken, once Stop was called.
+// Wait parks the owner until the driver kicks, be the queue broken or not. It
+// returns ErrStopped after Stop.
 func (q *Queue) Wait() error {
 	if q.stopped.Load() {
 		return ErrStopped
@@ -167,7 +178,7 @@ func (q *Queue) Wait() error {
 	if q.stopped.Load() {
 		return ErrStopped
 	}
-	q.counters.kicks.Add(1)
+	q.counters.kicks.add(1)
 	return nil
 }
 
@@ -191,47 +202,69 @@ func (q *Queue) Next(c *Chain) (bool, error) {
 	if waiting > q.cfg.Size {
 		return false, q.fail("available index %d is %d ahead, more than the queue's size %d", idx, waiting, q.cfg.Size)
 	}
-	// A driver that never waits for its chains could have any number of them under
-	// way; an honest one has at most as many as there are descriptors.
-	if q.underWay >= q.cfg.Size {
-		return false, q.fail("more chains made available than the queue's size %d, none of them given back", q.cfg.Size)
-	}
 	head := binary.LittleEndian.Uint16(q.avail[availHead+2*int(q.nextAvail&q.mask):])
 	if err := q.collect(c, head); err != nil {
 		return false, err
 	}
+	// A descriptor that is under way is the device's (section 2.7.13). Were a head
+	// let in again, a guest could have any number of requests under way, and devices
+	// could not tell them apart.
+	bit := uint64(1) << (head & 63)
+	if q.held[head>>6]&bit != 0 {
+		return false, q.fail("chain %d made available again while it is under way", head)
+	}
+	q.held[head>>6] |= bit
+	q.last = head
 	q.nextAvail++
 	q.underWay++
-	q.counters.chains.Add(1)
-	q.counters.bytesOut.Add(c.ReadLen)
+	q.counters.chains.add(1)
+	q.counters.bytesOut.add(c.ReadLen)
 	return true, nil
 }
 
-// Unget puts back the last chain that Next gave; Next will give it again.
+// Unget puts back the chain that Next gave last, once; Next will give it again. The
+// driver may have changed it by then, so what was read of it must be forgotten.
 func (q *Queue) Unget() {
 	q.nextAvail--
 	q.underWay--
+	q.held[q.last>>6] &^= 1 << (q.last & 63)
 }
+
+// UnderWay is the number of chains taken and not yet given back, for the owner.
+func (q *Queue) UnderWay() int { return q.underWay }
+
+// quiet tells that nothing may be written to the rings any more: the driver may
+// have other uses for their memory, or has been told to reset the device.
+func (q *Queue) quiet() bool { return q.broken != nil || q.stopped.Load() }
 
 // Put gives a chain back to the driver, written being the number of bytes that
 // the device wrote to the start of its writable part. Interrupts come with Flush.
+// On a stopped or broken queue it does nothing.
 func (q *Queue) Put(head uint16, written uint32) {
-	q.write(q.nextUsed, head, written)
-	q.publish(q.nextUsed + 1)
+	if !q.quiet() && q.write(q.nextUsed, head, written) {
+		q.publish(q.nextUsed + 1)
+	}
 }
 
-// write fills an entry of the used ring.
-func (q *Queue) write(i, head uint16, written uint32) {
+// write fills an entry of the used ring. It gives false, and the queue is broken,
+// if head is not under way: a fault of the device.
+func (q *Queue) write(i, head uint16, written uint32) bool {
+	bit := uint64(1) << (head & 63)
+	if head >= q.cfg.Size || q.held[head>>6]&bit == 0 {
+		_ = q.fail("the device gave back chain %d, which is not under way", head)
+		return false
+	}
+	q.held[head>>6] &^= bit
 	elem := q.used[usedHead+usedElem*int(i&q.mask):][:usedElem]
-	binary.LittleEndian.PutUint32(elem[0:], uint32(head))
-	binary.LittleEndian.PutUint32(elem[4:], written)
-	q.counters.bytesIn.Add(uint64(written))
+	binary.LittleEndian.PutUint64(elem, uint64(head)|uint64(written)<<32)
+	q.counters.bytesIn.add(uint64(written))
+	return true
 }
 
 // publish shows the driver all entries up to next. It is a releasing store: entries
 // and buffers are visible before the index.
 func (q *Queue) publish(next uint16) {
-	q.underWay -= next - q.nextUsed
+	q.underWay -= int(next - q.nextUsed)
 	q.nextUsed = next
 	store16(q.used[2:], next)
 }
@@ -239,7 +272,7 @@ func (q *Queue) publish(next uint16) {
 // Flush raises an interrupt if the driver wants one for what was Put since the
 // last (section 2.7.7 and 2.7.10).
 func (q *Queue) Flush() {
-	if q.nextUsed == q.signalled {
+	if q.nextUsed == q.signalled || q.quiet() {
 		return
 	}
 	old := q.signalled
@@ -248,10 +281,10 @@ func (q *Queue) Flush() {
 	// load before an earlier store. The driver does it the other way round.
 	fence()
 	if !q.wanted(old) {
-		q.counters.suppressed.Add(1)
+		q.counters.suppressed.add(1)
 		return
 	}
-	q.counters.interrupts.Add(1)
+	q.counters.interrupts.add(1)
 	q.cfg.Interrupt()
 }
 
@@ -290,42 +323,4 @@ func (q *Queue) EnableKicks() (more bool) {
 	// the wish, or we see its index.
 	fence()
 	return load16(q.avail[2:]) != q.nextAvail
-}
-
-// Drain handles all chains that are there, with notifications switched off in
-// the meantime, and raises an interrupt if one is due. handle returns the number
-// of bytes it wrote; an error breaks the queue.
-func (q *Queue) Drain(c *Chain, handle func(*Chain) (uint32, error)) error {
-	for {
-		q.DisableKicks()
-		for {
-			ok, err := q.Next(c)
-			if err != nil {
-				return err
-			}
-			if !ok {
-				break
-			}
-			n, err := handle(c)
-			if err != nil {
-				return q.Fail(err)
-			}
-			q.Put(c.Head, n)
-		}
-		q.Flush()
-		if !q.EnableKicks() {
-			return nil
-		}
-	}
-}
-
-// Serve waits for requests and handles them until Stop: the loop of a device
-// that answers at once. After an error the queue stays silent until then.
-func (q *Queue) Serve(handle func(*Chain) (uint32, error)) {
-	var c Chain
-	// Requests may have come before the queue had an owner.
-	_ = q.Drain(&c, handle)
-	for q.Wait() == nil {
-		_ = q.Drain(&c, handle)
-	}
 }

@@ -1,0 +1,190 @@
+package queue
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// take is Next for tests in which it must give a chain.
+func take(t *testing.T, q *Queue) Chain {
+	t.Helper()
+	var c Chain
+	if ok, err := q.Next(&c); !ok || err != nil {
+		t.Fatalf("Next: %v, %v", ok, err)
+	}
+	return c
+}
+
+// TestBrokenQueueIsQuiet: what was given back before the break is told to the
+// driver, and after it the rings are left alone.
+func TestBrokenQueueIsQuiet(t *testing.T) {
+	d, q := newDriver(t, Config{Size: 8})
+	for h := range uint16(3) {
+		d.chain(h, descriptor{addr: testBuffers, size: 1})
+		d.publish(h)
+	}
+	first, second := take(t, q), take(t, q)
+	q.Put(first.Head, 0)
+	d.publish(500)
+	take(t, q)
+	if _, err := q.Next(new(Chain)); err == nil {
+		t.Fatal("head 500 of 8 was taken")
+	}
+	if len(d.interrupts) != 1 {
+		t.Error("no interrupt for what came back before the break")
+	}
+	<-d.interrupts
+	q.Put(second.Head, 0)
+	q.PutAll([]Used{{Head: second.Head}})
+	q.Flush()
+	if n := load16(d.use[2:]); n != 1 || len(d.interrupts) != 0 {
+		t.Errorf("the broken queue has used index %d and %d interrupts, want 1 and 0", n, len(d.interrupts))
+	}
+}
+
+func TestStoppedQueueIsQuiet(t *testing.T) {
+	d, q := newDriver(t, Config{Size: 8})
+	d.chain(0, descriptor{addr: testBuffers, size: 1})
+	d.publish(0)
+	c := take(t, q)
+	q.Stop()
+	q.Put(c.Head, 0)
+	q.PutAll([]Used{{Head: c.Head}})
+	q.Flush()
+	if n := load16(d.use[2:]); n != 0 || len(d.interrupts) != 0 {
+		t.Errorf("the stopped queue has used index %d and %d interrupts", n, len(d.interrupts))
+	}
+}
+
+// TestDeviceGivesBackWhatItHas: a device that gives a chain back twice, or one that
+// it never had, breaks its queue and not the driver.
+func TestDeviceGivesBackWhatItHas(t *testing.T) {
+	give := map[string]func(q *Queue, head uint16){
+		"twice":           func(q *Queue, head uint16) { q.Put(head, 0); q.Put(head, 0) },
+		"never had":       func(q *Queue, head uint16) { q.Put(head, 0); q.Put(head+1, 0) },
+		"no descriptor":   func(q *Queue, head uint16) { q.Put(head, 0); q.Put(9999, 0) },
+		"twice in one":    func(q *Queue, head uint16) { q.Put(head, 0); q.PutAll([]Used{{Head: 1}, {Head: 1}}) },
+		"after Unget":     func(q *Queue, head uint16) { q.Put(head, 0); _, _ = q.Next(new(Chain)); q.Unget(); q.Put(1, 0) },
+		"twice, in a row": func(q *Queue, head uint16) { q.PutAll([]Used{{Head: head}}); q.PutAll([]Used{{Head: head}}) },
+	}
+	for name, f := range give {
+		d, q := newDriver(t, Config{Size: 8})
+		for h := range uint16(2) {
+			d.chain(h, descriptor{addr: testBuffers, size: 1})
+			d.publish(h)
+		}
+		f(q, take(t, q).Head)
+		if _, err := q.Next(new(Chain)); err == nil || !strings.Contains(err.Error(), "not under way") {
+			t.Errorf("%s: %v, want a broken queue", name, err)
+		}
+		if n := load16(d.use[2:]); n != 1 {
+			t.Errorf("%s: used index %d, want 1", name, n)
+		}
+	}
+}
+
+// TestChainsOfASmallerQueue: a driver that chose a smaller ring may still make
+// indirect tables as long as the device's largest ring.
+func TestChainsOfASmallerQueue(t *testing.T) {
+	const table = testBuffers + 0x1000
+	for parts, ok := range map[int]bool{8: true, 16: true, 17: false} {
+		d, q := newDriver(t, Config{Size: 8, MaxChain: 16, Indirect: true})
+		for i := range parts {
+			p := descriptor{addr: testBuffers, size: 1, flags: flagNext, next: uint16(i + 1)}
+			if i == parts-1 {
+				p.flags = 0
+			}
+			putDesc(d.mem[table:], uint16(i), p)
+		}
+		d.chain(3, descriptor{addr: table, size: uint32(parts * descSize), flags: flagIndirect})
+		d.publish(3)
+		var c Chain
+		if got, err := q.Next(&c); got != ok || ok && len(c.Readable) != parts {
+			t.Errorf("%d parts: %v with %d, %v", parts, got, len(c.Readable), err)
+		}
+	}
+}
+
+// TestDrainLooksForInterruptsOnTheWay: a driver that always has another chain still
+// hears of those that are done.
+func TestDrainLooksForInterruptsOnTheWay(t *testing.T) {
+	d, q := newDriver(t, Config{Size: 4})
+	d.chain(0, descriptor{addr: testBuffers, size: 1})
+	d.chain(1, descriptor{addr: testBuffers, size: 1})
+	d.publish(0)
+	n, stop := 0, errors.New("enough")
+	var c Chain
+	err := q.Drain(&c, func(*Chain) (uint32, error) {
+		if n++; n > 2*flushEvery {
+			return 0, stop
+		}
+		d.publish(uint16(n & 1))
+		return 0, nil
+	})
+	if err == nil || q.Counters().Interrupts < 2 {
+		t.Errorf("%v after %d chains and %d interrupts", err, n, q.Counters().Interrupts)
+	}
+}
+
+// TestRestoredQueueGoesOn takes a queue down and makes another of its State.
+func TestRestoredQueueGoesOn(t *testing.T) {
+	for _, eventIdx := range []bool{false, true} {
+		d, q := newDriver(t, Config{Size: 4, EventIdx: eventIdx})
+		d.chain(2, descriptor{addr: testBuffers, size: 1})
+		for i := range 1<<16 + 1000 {
+			if i%1777 == 0 {
+				cfg := q.Config()
+				cfg.Start = q.State()
+				q.Stop()
+				var err error
+				if q, err = New(d.mem, cfg); err != nil {
+					t.Fatal(err)
+				}
+			}
+			d.arm()
+			d.publish(2)
+			c := take(t, q)
+			if q.UnderWay() != 1 {
+				t.Fatalf("%d chains under way, want 1", q.UnderWay())
+			}
+			q.Put(c.Head, uint32(i))
+			q.Flush()
+			if u, ok := d.used(); !ok || u != (Used{2, uint32(i)}) {
+				t.Fatalf("chain %d came back as %+v, %v", i, u, ok)
+			}
+			if len(d.interrupts) != 1 {
+				t.Fatalf("no interrupt for chain %d", i)
+			}
+			<-d.interrupts
+		}
+	}
+}
+
+func TestOverlaps(t *testing.T) {
+	make1 := func(desc, driver, device uint64) *Queue {
+		q, err := New(make(heap, testMemory), Config{Size: 16, Desc: desc, Driver: driver, Device: device})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return q
+	}
+	a := make1(0x1000, 0x2000, 0x3000)
+	tests := []struct {
+		name string
+		q    *Queue
+		want bool
+	}{
+		{"itself", a, true},
+		{"apart", make1(0x1100, 0x2100, 0x3100), false},
+		{"between", make1(0x2100, 0x3100, 0x1100), false},
+		{"table in used ring", make1(0x3080, 0x4000, 0x5000), true},
+		{"last byte of the event", make1(0x4000, 0x5000, 0x2024), true},
+		{"just behind the event", make1(0x4000, 0x5000, 0x2028), false},
+	}
+	for _, test := range tests {
+		if got := a.Overlaps(test.q); got != test.want || test.q.Overlaps(a) != test.want {
+			t.Errorf("%s: %v, want %v", test.name, got, test.want)
+		}
+	}
+}

@@ -249,7 +249,7 @@ func (d *Image) collectMeta() error {
 }
 
 func (d *Image) checkTable(name string, i int, off int64) error {
-	if off&(d.clusterSize-1) != 0 || off>>d.clusterBits >= d.end.Load() {
+	if off < 0 || off&(d.clusterSize-1) != 0 || off>>d.clusterBits >= d.end.Load() {
 		return corrupt("%s %d at offset %#x", name, i, off)
 	}
 	return nil

@@ -185,9 +185,9 @@ func (f *File) Sync() error {
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
-		err = &os.PathError{Op: "fdatasync", Path: f.path, Err: err}
-		f.syncErr.CompareAndSwap(nil, &err)
-		return err
+		var lasting error = &os.PathError{Op: "fdatasync", Path: f.path, Err: err}
+		f.syncErr.CompareAndSwap(nil, &lasting)
+		return lasting
 	}
 }
 

@@ -17,7 +17,7 @@ func TestWorkSideBySide(t *testing.T) {
 		workers = 4
 		stripe  = 1000
 		shared  = 200_000 // bytes that all write to, in stripes
-		own     = 60_000 // bytes of each alone
+		own     = 60_000  // bytes of each alone
 		size    = shared + workers*own
 	)
 	for _, l := range []Layout{{ClusterSize: 512, RefcountBits: 64}, {ClusterSize: 4096, BackingName: "base"}, {ClusterSize: 65536, BackingName: "base"}} {

@@ -2,6 +2,7 @@ package disk_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -38,7 +39,7 @@ func TestWeReadAndWriteWhatQemuMade(t *testing.T) {
 				t.Fatal(err)
 			}
 			qemu(t, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", options, plain, image)
-			workOn(t, image, plain, want)
+			workOn(t, image, plain, want, disk.Options{})
 			if strings.Contains(options, "preallocation") {
 				return
 			}
@@ -47,16 +48,16 @@ func TestWeReadAndWriteWhatQemuMade(t *testing.T) {
 				t.Fatal(err)
 			}
 			qemu(t, "qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", "-o", options, plain, image)
-			workOn(t, image, plain, want)
+			workOn(t, image, plain, want, disk.Options{Direct: true})
 		})
 	}
 }
 
 // workOn compares an image of qemu-img's with what is in it, works on both, and has QEMU
 // check and compare them.
-func workOn(t *testing.T, image, plain string, want []byte) {
+func workOn(t *testing.T, image, plain string, want []byte, o disk.Options) {
 	t.Helper()
-	d := open(t, image, disk.Options{})
+	d := open(t, image, o)
 	got := contents(t, d)
 	if !bytes.Equal(got[:len(want)], want) {
 		t.Fatal("the image reads otherwise than the file it was made of")
@@ -92,6 +93,25 @@ func workOn(t *testing.T, image, plain string, want []byte) {
 	report, err := disk.Check(image, disk.Qcow2)
 	if err != nil || report.Errors > 0 || report.Leaks > 0 {
 		t.Errorf("our check: %+v, %v", report, err)
+	}
+}
+
+// TestWhatIsNotBuiltIsRefused opens images with features that nothing here knows.
+func TestWhatIsNotBuiltIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	for options, says := range map[string]string{
+		"extended_l2=on": "extended L2",
+		"data_file=" + filepath.Join(dir, "data"):  "external data file",
+		"encrypt.format=luks,encrypt.key-secret=s": "encryption",
+	} {
+		image := filepath.Join(dir, "a.qcow2")
+		qemu(t, "qemu-img", "create", "-q", "--object", "secret,id=s,data=geheim", "-f", "qcow2", "-o", options, image, "1M")
+		for _, readOnly := range []bool{true, false} {
+			_, err := disk.Open(image, disk.Options{ReadOnly: readOnly})
+			if !errors.Is(err, disk.ErrUnsupported) || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), image) {
+				t.Errorf("%s: %v", options, err)
+			}
+		}
 	}
 }
 

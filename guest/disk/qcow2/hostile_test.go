@@ -121,7 +121,7 @@ func TestHostileTables(t *testing.T) {
 		change func(p []byte)
 		opens  bool // for writing; faults of L2 entries come to light when they are used
 	}{
-		{"L2 over the header", put64(atL1, entryCopied|0|1<<63), true},
+		{"L2 over the header", put64(atL1, entryCopied), true},
 		{"L2 over the L1", put64(atL1, entryCopied|atL1), false},
 		{"L2 over the counts", put64(atL1, entryCopied|atBlock), false},
 		{"L2 past the file", put64(atL1, entryCopied|1<<40), false},

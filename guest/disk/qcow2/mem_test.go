@@ -10,6 +10,7 @@ type memory struct {
 	mu     sync.Mutex
 	data   []byte
 	record bool
+	device bool // a length of its own, and anything in what was never written
 	ops    []op
 	fail   func(o op) error // asked before each change
 }
@@ -126,5 +127,5 @@ func (m *memory) Zero(off, n int64, _ bool) error {
 	return m.do(op{kind: opZero, off: off, n: n})
 }
 
-func (m *memory) Device() bool { return false }
+func (m *memory) Device() bool { return m.device }
 func (m *memory) Close() error { return nil }

@@ -171,6 +171,35 @@ func TestRandomWorkMatchesPlainBytes(t *testing.T) {
 	}
 }
 
+// TestABlockDeviceMayHoldAnything puts images on a device full of old bytes.
+func TestABlockDeviceMayHoldAnything(t *testing.T) {
+	for _, l := range layouts {
+		l.Size = 1<<20 + 12_345
+		t.Run(l.name(), func(t *testing.T) {
+			m := &memory{data: bytes.Repeat([]byte{0xa5}, 12<<20), device: true}
+			if err := Create(m, l); err != nil {
+				t.Fatal(err)
+			}
+			o := &oracle{d: openOn(t, m, nil), want: make([]byte, l.Size), weak: make([]bool, l.Size)}
+			rnd := rand.New(rand.NewPCG(2, uint64(l.ClusterSize)))
+			for range 300 {
+				o.step(t, rnd, func() {
+					if err := o.d.Close(); err != nil {
+						t.Fatal(err)
+					}
+					sound(t, m, 0)
+					o.d = openOn(t, m, nil)
+				})
+			}
+			o.verify(t)
+			if err := o.d.Close(); err != nil || len(m.data) != 12<<20 {
+				t.Fatal(err, len(m.data))
+			}
+			sound(t, m, 0)
+		})
+	}
+}
+
 func TestTableOfCountsGrows(t *testing.T) {
 	// 512-byte clusters with 64-bit counts: a block covers 32 KiB, a table cluster 2 MiB.
 	l := Layout{Size: 12 << 20, ClusterSize: 512, RefcountBits: 64}

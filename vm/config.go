@@ -71,6 +71,8 @@ type Config struct {
 	CacheDir string
 	// KVM is the path of the KVM device; "" is /dev/kvm.
 	KVM string
+	// Disks are the guest's disks, /dev/vda first. See Disk.
+	Disks []Disk
 	// OnEvent, when set, is told of each stage as it is reached. It is called
 	// from the machine's own goroutines and must not block.
 	OnEvent func(Event)

@@ -10,6 +10,7 @@ import (
 	"github.com/gureum/gureum/kvm"
 	"github.com/gureum/gureum/vcpu"
 	"github.com/gureum/gureum/virtio/balloon"
+	"github.com/gureum/gureum/virtio/blk"
 	virtionet "github.com/gureum/gureum/virtio/net"
 )
 
@@ -27,6 +28,7 @@ type Machine struct {
 	virtio   virtioSet
 	balloon  *balloon.Device // nil for none
 	nics     []*virtionet.Device
+	disks    []*blk.Device
 
 	mu       sync.Mutex
 	state    State

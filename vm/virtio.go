@@ -34,6 +34,7 @@ func (m *Machine) virtioDevices() ([]virtio.Device, error) {
 	var devices []virtio.Device
 	for _, kind := range [...]func() ([]virtio.Device, error){
 		m.newRNG,
+		m.newDisks,
 		m.newBalloon,
 		m.newNICs,
 	} {
@@ -50,6 +51,9 @@ func (m *Machine) virtioDevices() ([]virtio.Device, error) {
 // defaults.
 func (c *Config) checkDevices() error {
 	if _, err := c.Transport.resolve(); err != nil {
+		return err
+	}
+	if err := checkDisks(c); err != nil {
 		return err
 	}
 	if err := checkNICs(c); err != nil {

@@ -19,6 +19,7 @@ type runOptions struct {
 	memory    sizeValue
 	hugePages string
 	console   string
+	diskCache vm.DiskCache
 	timeout   time.Duration
 	env       []string
 	dir       string
@@ -84,6 +85,7 @@ func newRunCommand(s Streams) *cobra.Command {
 	o.addRNGFlags(f)
 	o.addBalloonFlags(f)
 	o.addNICFlags(f)
+	o.addDiskFlags(f)
 	f.StringVar(&o.config.KVM, "kvm-device", "", "the KVM `DEVICE` (default /dev/kvm)")
 	return cmd
 }
@@ -113,6 +115,9 @@ func (o *runOptions) check() error {
 	}
 	if o.json && len(o.command) == 0 {
 		return errors.New("--json needs a command: gureum run --json -- COMMAND")
+	}
+	if err := o.applyDiskCache(); err != nil {
+		return err
 	}
 	return o.checkConsole()
 }

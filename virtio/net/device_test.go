@@ -134,3 +134,26 @@ func TestRingReset(t *testing.T) {
 		t.Errorf("%d frames", len(f.sent()))
 	}
 }
+
+// TestHammer has a hostile driver at the device while frames come in.
+func TestHammer(t *testing.T) {
+	for seed := range uint64(4) {
+		f := newFake(2)
+		f.discard = true
+		f.repeat = frame(3000, 1)
+		f.repeated = 1 << 30
+		newDevice := func() virtio.Device {
+			d, err := New(Config{Backend: f, MAC: testMAC, MTU: 1500, QueueSize: 64, Vhost: VhostOff})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return d
+		}
+		virtiotest.Hammer(t, newDevice, 20000, seed,
+			append(guestHeader(header{flags: 1, gsoType: gsoTCPv4, hdrLen: 54, gsoSize: 1448, csumStart: 34, csumOffset: 16}), frame(200, 1)[HeaderSize:]...),
+			[]byte{classMQ, cmdMQPairsSet, 2, 0},
+			[]byte{classMAC, cmdMACTableSet, 0, 0, 0, 0, 0, 0, 0, 0},
+			[]byte{classRX, cmdRXPromisc, 1},
+			[]byte{classOffloads, cmdOffloadsSet, 2, 0, 0, 0, 0, 0, 0, 0})
+	}
+}

@@ -5,29 +5,13 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gureum/gureum/guest/memory"
 	"github.com/gureum/gureum/kvm"
 	"github.com/gureum/gureum/virtio/queue"
+	"github.com/gureum/gureum/virtio/ratelimit"
 )
-
-// EventInterrupt is an Interrupt whose queues are raised by eventfds that the
-// kernel can signal itself (vhost). Transports have it.
-type EventInterrupt interface {
-	Interrupt
-	// QueueEvent is what raises the interrupt of queue n when signalled. It
-	// belongs to the transport.
-	QueueEvent(n int) *kvm.EventFD
-}
-
-// RingResetter is a device whose queues can be reset one by one
-// (VIRTIO_F_RING_RESET, section 2.6.1). The transport calls it for active devices.
-type RingResetter interface {
-	// ResetQueue ends the device's work on queue n, as Reset does for all.
-	ResetQueue(n int)
-	// EnableQueue goes on with a queue that the driver has set up anew.
-	EnableQueue(n int, q *queue.Queue) error
-}
 
 // CoreConfig says what a Core joins.
 type CoreConfig struct {
@@ -40,24 +24,6 @@ type CoreConfig struct {
 	// Log hears once of each way in which the driver breaks the rules; nil is
 	// slog.Default.
 	Log *slog.Logger
-}
-
-// Part is one of the three parts of a queue.
-type Part int
-
-// The parts, by the specification's names (section 2.7).
-const (
-	PartDesc   Part = iota // descriptor table
-	PartDriver             // available ring
-	PartDevice             // used ring
-	numParts
-)
-
-// QueueRegs are a queue's registers as the driver sees them.
-type QueueRegs struct {
-	MaxSize, Size uint16
-	Enabled       bool
-	Addr          [numParts]uint64 // GPA of each Part
 }
 
 // Core is the half of a transport that PCI and MMIO share: negotiation, the
@@ -77,13 +43,20 @@ type Core struct {
 	past     []queue.Counters
 	active   bool
 	closed   bool
-	logged   map[string]struct{}
+	logged   map[string]struct{} // since the last reset
+
+	logMu    sync.Mutex
+	logLimit *ratelimit.Limiter
 
 	// status and generation are read without the lock, as interrupts come from
 	// devices that somebody with the lock may be waiting for.
 	status     atomic.Uint32
 	generation atomic.Uint32
 }
+
+// logLines is how many lines a device may cost a minute. A driver that breaks a rule,
+// resets the device and begins again would fill the host's disk otherwise.
+const logLines = 20
 
 // NewCore makes the Core of a device that has been reset.
 func NewCore(cfg CoreConfig) *Core {
@@ -94,6 +67,7 @@ func NewCore(cfg CoreConfig) *Core {
 	c := &Core{
 		cfg: cfg, regs: make([]QueueRegs, len(sizes)), queues: make([]*queue.Queue, len(sizes)),
 		past: make([]queue.Counters, len(sizes)), logged: map[string]struct{}{},
+		logLimit: ratelimit.New(ratelimit.Config{Ops: ratelimit.Bucket{Size: logLines, Refill: time.Minute}}),
 	}
 	c.clear()
 	return c
@@ -109,15 +83,6 @@ func (c *Core) clear() {
 	c.status.Store(0)
 }
 
-// offered are all features that the driver may accept.
-func (c *Core) offered() uint64 {
-	f := c.cfg.Device.Features() | 1<<FeatureVersion1 | 1<<FeatureIndirectDesc | 1<<FeatureEventIdx
-	if _, ok := c.cfg.Device.(RingResetter); ok {
-		f |= 1 << FeatureRingReset
-	}
-	return f
-}
-
 // complain logs a rule that the driver broke, once until the next reset. The
 // caller holds the lock.
 func (c *Core) complain(what string) {
@@ -125,39 +90,17 @@ func (c *Core) complain(what string) {
 		return
 	}
 	c.logged[what] = struct{}{}
-	c.cfg.Log.Warn("virtio driver broke a rule", "device", c.cfg.Device.Type(), "what", what)
+	c.warn("virtio driver broke a rule", "what", what)
 }
 
-// DeviceFeatures reads 32 bits of what the device offers; sel counts words.
-func (c *Core) DeviceFeatures(sel uint32) uint32 { return word(c.offered(), sel) }
-
-// DriverFeatures reads 32 bits of what the driver accepted.
-func (c *Core) DriverFeatures(sel uint32) uint32 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return word(c.features, sel)
-}
-
-// SetDriverFeatures writes 32 bits of what the driver accepts, before FEATURES_OK.
-func (c *Core) SetDriverFeatures(sel, v uint32) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.Status()&StatusFeaturesOK != 0 {
-		c.complain("features written after FEATURES_OK")
-		return
+// warn logs, but not without bound. It is called with the lock and without it.
+func (c *Core) warn(msg, key string, value any) {
+	c.logMu.Lock()
+	ok, _ := c.logLimit.Take(1, 0)
+	c.logMu.Unlock()
+	if ok {
+		c.cfg.Log.Warn(msg, "device", c.cfg.Device.Type(), key, value)
 	}
-	if sel > 1 {
-		return
-	}
-	shift := 32 * sel
-	c.features = c.features&^(0xFFFF_FFFF<<shift) | uint64(v)<<shift
-}
-
-func word(v uint64, sel uint32) uint32 {
-	if sel > 1 {
-		return 0
-	}
-	return uint32(v >> (32 * sel))
 }
 
 // Status is the device status (section 2.1).
@@ -165,12 +108,11 @@ func (c *Core) Status() uint8 { return uint8(c.status.Load()) }
 
 // SetStatus is the driver's write to the device status. 0 resets the device; when
 // it returns the device is at rest. Bits are only ever added: a driver that clears
-// one is ignored. FEATURES_OK is refused for features that were not offered, and
-// DRIVER_OK without it.
+// one is ignored. Each step needs those before it (section 3.1.1), in this write or
+// an earlier one, and FEATURES_OK is refused for features that were not offered.
 func (c *Core) SetStatus(v uint8) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	old := c.Status()
 	if v == 0 {
 		c.reset()
 		return
@@ -178,27 +120,39 @@ func (c *Core) SetStatus(v uint8) {
 	if c.closed {
 		return
 	}
+	old := c.Status()
 	if old&^v&^StatusNeedsReset != 0 {
 		c.complain("status bits taken back without a reset")
 	}
-	added := v &^ old &^ StatusNeedsReset
-	if added&StatusFeaturesOK != 0 && !c.featuresFit() {
-		c.complain("features accepted that were not offered, or no VIRTIO_F_VERSION_1")
-		added &^= StatusFeaturesOK
-	}
-	start := added&StatusDriverOK != 0
-	if start && (old|added)&StatusFeaturesOK == 0 {
-		c.complain("DRIVER_OK without FEATURES_OK")
-		added, start = added&^StatusDriverOK, false
-	}
+	added := c.admit(old, v&^old&^StatusNeedsReset)
 	c.status.Or(uint32(added))
-	if start {
+	if added&StatusDriverOK != 0 {
 		c.activate()
 	}
 }
 
-func (c *Core) featuresFit() bool {
-	return c.features&^c.offered() == 0 && c.features>>FeatureVersion1&1 != 0
+// admit tells which of the new status bits are in order.
+func (c *Core) admit(old, added uint8) uint8 {
+	steps := [...]struct{ bit, needs uint8 }{
+		{StatusDriver, StatusAcknowledge},
+		{StatusFeaturesOK, StatusAcknowledge | StatusDriver},
+		{StatusDriverOK, StatusAcknowledge | StatusDriver | StatusFeaturesOK},
+	}
+	for _, s := range steps {
+		if added&s.bit == 0 {
+			continue
+		}
+		if (old|added)&s.needs != s.needs {
+			c.complain("status bits set out of order")
+			added &^= s.bit
+			continue
+		}
+		if s.bit == StatusFeaturesOK && !c.featuresFit() {
+			c.complain("features accepted that were not offered, or no VIRTIO_F_VERSION_1")
+			added &^= s.bit
+		}
+	}
+	return added
 }
 
 // activate starts the device on the queues that the driver enabled.
@@ -240,16 +194,6 @@ func (c *Core) dropQueues() {
 	}
 }
 
-func (c *Core) makeQueue(n int) (*queue.Queue, error) {
-	r := &c.regs[n]
-	return queue.New(c.cfg.Memory, queue.Config{
-		Index: n, Size: r.Size,
-		Desc: r.Addr[PartDesc], Driver: r.Addr[PartDriver], Device: r.Addr[PartDevice],
-		EventIdx: c.features>>FeatureEventIdx&1 != 0, Indirect: c.features>>FeatureIndirectDesc&1 != 0,
-		Kick: c.cfg.Kicks[n], Interrupt: func() { c.cfg.Interrupt.Queue(n) }, Broken: c.needsReset,
-	})
-}
-
 // needsReset tells the driver that only a reset helps (section 2.1.2). It takes no
 // lock: queues call it from their owners, whom a reset waits for.
 func (c *Core) needsReset(err error) {
@@ -257,39 +201,11 @@ func (c *Core) needsReset(err error) {
 	if old&StatusNeedsReset != 0 {
 		return
 	}
-	c.cfg.Log.Warn("virtio device needs a reset", "device", c.cfg.Device.Type(), "error", err)
+	c.warn("virtio device needs a reset", "error", err)
 	if old&StatusDriverOK != 0 {
 		coreInterrupt{c}.Config()
 	}
 }
-
-// deviceInterrupt is the device's way to the driver.
-func (c *Core) deviceInterrupt() Interrupt {
-	if e, ok := c.cfg.Interrupt.(EventInterrupt); ok {
-		return coreEventInterrupt{coreInterrupt{c}, e}
-	}
-	return coreInterrupt{c}
-}
-
-// coreInterrupt counts changes of the configuration on their way to the driver.
-type coreInterrupt struct{ c *Core }
-
-// Config implements Interrupt.
-func (i coreInterrupt) Config() {
-	i.c.generation.Add(1)
-	i.c.cfg.Interrupt.Config()
-}
-
-// Queue implements Interrupt.
-func (i coreInterrupt) Queue(n int) { i.c.cfg.Interrupt.Queue(n) }
-
-type coreEventInterrupt struct {
-	coreInterrupt
-	events EventInterrupt
-}
-
-// QueueEvent implements EventInterrupt.
-func (i coreEventInterrupt) QueueEvent(n int) *kvm.EventFD { return i.events.QueueEvent(n) }
 
 // reset brings the device to rest.
 func (c *Core) reset() {
@@ -304,115 +220,6 @@ func (c *Core) reset() {
 	}
 	c.dropQueues()
 	c.clear()
-}
-
-// NumQueues is the number of queues.
-func (c *Core) NumQueues() int { return len(c.regs) }
-
-// Queue reads the registers of queue n; zero for a queue that does not exist.
-func (c *Core) Queue(n int) QueueRegs {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if n < 0 || n >= len(c.regs) {
-		return QueueRegs{}
-	}
-	return c.regs[n]
-}
-
-// writable gives queue n's registers if the driver may still write them.
-func (c *Core) writable(n int) *QueueRegs {
-	if n < 0 || n >= len(c.regs) {
-		c.complain("registers of a queue that does not exist written")
-		return nil
-	}
-	ringReset := c.active && c.queues[n] == nil && c.features>>FeatureRingReset&1 != 0
-	if c.Status()&StatusDriverOK != 0 && !ringReset {
-		c.complain("queue registers written after DRIVER_OK")
-		return nil
-	}
-	return &c.regs[n]
-}
-
-// SetQueueSize sets the number of descriptors. One that is no power of two up to
-// the largest size counts as 0, with which a queue cannot work.
-func (c *Core) SetQueueSize(n int, size uint16) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	r := c.writable(n)
-	if r == nil {
-		return
-	}
-	if r.Enabled {
-		c.complain("size of an enabled queue written")
-		return
-	}
-	if size > r.MaxSize || size&(size-1) != 0 {
-		size = 0
-	}
-	r.Size = size
-}
-
-// SetQueueAddr sets half of the address of one part.
-func (c *Core) SetQueueAddr(n int, part Part, high bool, v uint32) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	r := c.writable(n)
-	if r == nil || part < 0 || part >= numParts {
-		return
-	}
-	if r.Enabled {
-		c.complain("address of an enabled queue written")
-		return
-	}
-	a := &r.Addr[part]
-	if high {
-		*a = *a&0xFFFF_FFFF | uint64(v)<<32
-	} else {
-		*a = *a&^0xFFFF_FFFF | uint64(v)
-	}
-}
-
-// SetQueueEnabled enables a queue; on MMIO a driver can also take that back before
-// DRIVER_OK.
-func (c *Core) SetQueueEnabled(n int, on bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	r := c.writable(n)
-	if r == nil {
-		return
-	}
-	r.Enabled = on
-	if !on || !c.active {
-		return
-	}
-	// After a reset of this ring alone.
-	q, err := c.makeQueue(n)
-	if err == nil {
-		c.queues[n] = q
-		err = c.cfg.Device.(RingResetter).EnableQueue(n, q)
-	}
-	if err != nil {
-		c.needsReset(err)
-	}
-}
-
-// ResetQueue resets queue n alone (section 2.6.1), if that was negotiated. When it
-// returns the queue's registers have their first values.
-func (c *Core) ResetQueue(n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if n < 0 || n >= len(c.regs) || c.features>>FeatureRingReset&1 == 0 {
-		c.complain("ring reset that was not negotiated")
-		return
-	}
-	if c.active && c.queues[n] != nil {
-		c.queues[n].Stop()
-		c.cfg.Device.(RingResetter).ResetQueue(n)
-		c.past[n] = c.past[n].Plus(c.queues[n].Counters())
-		c.queues[n] = nil
-	}
-	size := c.regs[n].MaxSize
-	c.regs[n] = QueueRegs{MaxSize: size, Size: size}
 }
 
 // Generation changes when the configuration space does (section 2.5).

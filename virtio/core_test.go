@@ -16,7 +16,6 @@ import (
 // echo copies what it reads to what it may write. Bit 5 is its only feature.
 type echo struct {
 	failActivate error
-	mu           sync.Mutex
 	queues       []*queue.Queue
 	interrupt    virtio.Interrupt
 	activations  int

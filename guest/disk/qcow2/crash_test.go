@@ -140,7 +140,7 @@ func (r *crashRun) verifyAll(t *testing.T, rnd *rand.Rand, each func(n int, m *m
 		m := r.after(n, func(*op) bool { return true })
 		each(n, m)
 		r.verify(t, n, m)
-		for range 3 {
+		for range 2 {
 			r.verify(t, n, r.after(n, func(o *op) bool {
 				tear(o, rnd)
 				return rnd.UintN(2) == 0
@@ -158,13 +158,13 @@ func TestNoCrashCorrupts(t *testing.T) {
 	} {
 		t.Run(l.name(), func(t *testing.T) {
 			t.Parallel()
-			l.Size, l.BackingFormat = 200_000, "raw"
+			l.Size, l.BackingFormat = 100_000, "raw"
 			var backing plain
 			if l.BackingName != "" {
-				backing = pattern(150_000, 1)
+				backing = pattern(70_000, 1)
 			}
 			rnd := rand.New(rand.NewPCG(7, 7))
-			run := recordRun(t, create(t, l), backing, int(l.Size), 60, rnd)
+			run := recordRun(t, create(t, l), backing, int(l.Size), 40, rnd)
 			checked := 0
 			run.verifyAll(t, rnd, func(n int, m *memory) {
 				if n%(len(run.ops)/8) == 0 {

@@ -47,6 +47,25 @@ func newBounce(align int) *bounce {
 	return &bounce{p: buf[skip : skip+bounceSize]}
 }
 
+// maxSpare bounds how much aligned memory is kept for later requests.
+const maxSpare = 4
+
+func (f *File) bounce() *bounce {
+	select {
+	case b := <-f.spare:
+		return b
+	default:
+		return newBounce(f.align)
+	}
+}
+
+func (f *File) giveBack(b *bounce) {
+	select {
+	case f.spare <- b:
+	default:
+	}
+}
+
 func (f *File) aligned(p []byte, off int64) bool {
 	mask := f.align - 1
 	return len(p) == 0 || (int(off)|len(p)|addressOf(p))&mask == 0
@@ -61,8 +80,8 @@ func (f *File) span(off int64, n int) (start int64, length int) {
 }
 
 func (f *File) readBounced(p []byte, off int64) (int, error) {
-	b := f.pool.Get().(*bounce)
-	defer f.pool.Put(b)
+	b := f.bounce()
+	defer f.giveBack(b)
 	done := 0
 	for done < len(p) {
 		at := off + int64(done)
@@ -87,8 +106,8 @@ func (f *File) readBounced(p []byte, off int64) (int, error) {
 // writeBounced writes a range that O_DIRECT does not take as it is: whole blocks go
 // through an aligned buffer, blocks changed in part are read first.
 func (f *File) writeBounced(p []byte, off int64) (int, error) {
-	b := f.pool.Get().(*bounce)
-	defer f.pool.Put(b)
+	b := f.bounce()
+	defer f.giveBack(b)
 	f.edges.Lock()
 	defer f.edges.Unlock()
 	done := 0

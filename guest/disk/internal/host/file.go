@@ -37,7 +37,7 @@ type File struct {
 	// edges is held to write where a request with O_DIRECT changes part of an aligned
 	// block, which is read, changed and written; other writes hold it to read.
 	edges sync.RWMutex
-	pool  sync.Pool // of *bounce
+	spare chan *bounce // aligned memory not in use
 
 	noPunch, noZero atomic.Bool // the file system answered that it cannot
 
@@ -112,8 +112,8 @@ func (f *File) adopt(fd int) error {
 func (f *File) prepare(o Options) error {
 	if f.direct {
 		f.align = directAlignment(int(f.f.Fd()), f.device)
+		f.spare = make(chan *bounce, maxSpare)
 	}
-	f.pool.New = func() any { return newBounce(max(f.align, 1)) }
 	if o.Unlocked {
 		return nil
 	}

@@ -10,7 +10,7 @@ LDFLAGS := -s -w -X github.com/gureum/gureum/cmd/gureum/cli.Version=$(VERSION)
 
 # What the lab, the race detector's compiler and the table checks need; the
 # kernel's packages are wanted by 'make kernel' and 'make verify-kernel' alone.
-PACKAGES := qemu-system-x86 busybox-static cpio kmod acpica-tools gcc libc6-dev linux-libc-dev xz-utils qemu-utils
+PACKAGES := qemu-system-x86 busybox-static cpio kmod acpica-tools gcc libc6-dev linux-libc-dev xz-utils qemu-utils e2fsprogs mtools dosfstools mmdebstrap
 KERNEL_PACKAGES := make gcc-12 binutils libc6-dev flex bison bc perl patch libelf-dev lz4 xz-utils
 
 .PHONY: help

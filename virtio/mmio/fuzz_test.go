@@ -18,10 +18,23 @@ func FuzzRegisters(f *testing.F) {
 	}
 	var start []byte
 	for _, o := range [][2]uint32{
-		{regStatus, 1}, {regStatus, 3}, {regDriverFeaturesSel, 1}, {regDriverFeatures, 1}, {regStatus, 11},
-		{regQueueSel, 0}, {regQueueSize, 8}, {regQueueDescLow, 0x10_0000}, {regQueueDriverLow, 0x10_1000},
-		{regQueueDeviceLow, 0x10_2000}, {regQueueReady, 1}, {regStatus, 15}, {regQueueNotify, 0},
-		{regQueueSize, 4}, {regQueueReset, 1}, {regInterruptACK, 3}, {regStatus, 0},
+		{regStatus, 1},
+		{regStatus, 3},
+		{regDriverFeaturesSel, 1},
+		{regDriverFeatures, 1},
+		{regStatus, 11},
+		{regQueueSel, 0},
+		{regQueueSize, 8},
+		{regQueueDescLow, 0x10_0000},
+		{regQueueDriverLow, 0x10_1000},
+		{regQueueDeviceLow, 0x10_2000},
+		{regQueueReady, 1},
+		{regStatus, 15},
+		{regQueueNotify, 0},
+		{regQueueSize, 4},
+		{regQueueReset, 1},
+		{regInterruptACK, 3},
+		{regStatus, 0},
 	} {
 		start = append(start, op(uint16(o[0]), 2, o[1])...)
 	}

@@ -34,7 +34,12 @@ func Check(store Storage) (Report, error) {
 	return c.report, err
 }
 
-const countPage = 512 // clusters
+// What a check counts in: pages of countPage clusters, of 1 KiB each, and at most 512 MiB
+// of them, which is enough for 8 TiB in clusters of 64 KiB.
+const (
+	countPage = 256
+	maxPages  = 512 << 10
+)
 
 // checker counts anew how often each cluster is referred to.
 type checker struct {
@@ -46,6 +51,7 @@ type checker struct {
 	refs     refcounts
 	active   []tableRef // L2 tables of the active L1 table
 	tableBuf []byte
+	tooMany  bool // clusters to count
 }
 
 // tableRef is an L2 table, whose "copied" flags can be judged once all is counted.
@@ -80,6 +86,10 @@ func (c *checker) use(what string, off, n int64) bool {
 	for cl := first; cl <= last; cl++ {
 		page := c.counts[cl/countPage]
 		if page == nil {
+			if len(c.counts) == maxPages {
+				c.tooMany = true
+				return false
+			}
 			page = new([countPage]uint32)
 			c.counts[cl/countPage] = page
 		}
@@ -135,6 +145,9 @@ func (c *checker) walk() error {
 	}
 	if err := c.walkBitmaps(); err != nil {
 		return err
+	}
+	if c.tooMany {
+		return unsupported("a check of so many clusters: use qemu-img check")
 	}
 	return c.judgeFlags()
 }

@@ -200,6 +200,9 @@ func (d *Image) release() error {
 		if err == nil {
 			err = d.refs.set(c, n-1)
 		}
+		if err == nil && d.refs.cache.crowded() {
+			err = d.writeRefs() // lower counts may be durable at any time from here
+		}
 		if err != nil {
 			d.pending = append(d.pending[:0], d.pending[i+1:]...) // c leaks
 			return err

@@ -76,6 +76,10 @@ fuzz: setup ## run each fuzz target for FUZZTIME (60s)
 bench: setup build ## measure boot cost and footprint beside QEMU's
 	@bin/bench
 
+.PHONY: bench-io
+bench-io: setup build ## measure disk and network in guests beside QEMU's
+	@bin/bench -io
+
 .PHONY: docs
 docs: ## write the manual pages and shell completions to bin/
 	@go run ./cmd/gureum-docs bin

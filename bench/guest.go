@@ -19,8 +19,9 @@ import (
 
 // The files that Prepare makes.
 const (
-	kernelFile = "vmlinux"
-	initrdFile = "initrd"
+	kernelFile   = "vmlinux"
+	initrdFile   = "initrd"
+	ioInitrdFile = "initrd-io"
 )
 
 // guestMemory is what each contestant's guest gets, in MiB.
@@ -42,7 +43,21 @@ exec /bin/busybox poweroff -f
 func Prepare(dir string) error {
 	return errors.Join(
 		writeFile(filepath.Join(dir, kernelFile), writeKernel),
-		writeFile(filepath.Join(dir, initrdFile), writeInitrd))
+		writeFile(filepath.Join(dir, initrdFile), func(w io.Writer) error {
+			return writeInitrd(w, map[string][]byte{"bench-init": []byte(initScript)})
+		}))
+}
+
+// PrepareIO writes what the guests of MeasureIO boot beside the kernel: a RAM disk
+// with the load program, which is at the given path, and the rows to make.
+func PrepareIO(dir, loadProgram string, rows []IORow) error {
+	program, err := os.ReadFile(loadProgram)
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(dir, ioInitrdFile), func(w io.Writer) error {
+		return writeInitrd(w, map[string][]byte{"bench-io": []byte(initScriptFor(rows)), "load": program})
+	})
 }
 
 func writeFile(path string, write func(io.Writer) error) error {
@@ -59,13 +74,15 @@ func writeKernel(w io.Writer) error {
 	return err
 }
 
-// writeInitrd writes the embedded user land with a script as its init.
-func writeInitrd(w io.Writer) error {
+// writeInitrd writes the embedded user land with programs laid over it.
+func writeInitrd(w io.Writer, programs map[string][]byte) error {
 	if _, err := w.Write(userland.Archive()); err != nil {
 		return err
 	}
 	var archive initramfs.Archive
-	archive.File("bench-init", initramfs.Attr{Mode: 0o755}, []byte(initScript))
+	for name, data := range programs {
+		archive.File(name, initramfs.Attr{Mode: 0o755}, data)
+	}
 	_, err := archive.WriteTo(w)
 	return err
 }

@@ -14,6 +14,7 @@ type Stage struct {
 	Gureum                string
 	dir                   string
 	kernel, initrd, gokvm string
+	ioInitrd              string
 }
 
 // memoryDir is a file system in memory on every Linux host (shm_overview(7)).
@@ -35,10 +36,14 @@ func NewStage(prepared, gureum, gokvm string) (*Stage, error) {
 		{&s.kernel, filepath.Join(prepared, kernelFile)},
 		{&s.initrd, filepath.Join(prepared, initrdFile)},
 		{&s.gokvm, gokvm},
+		{&s.ioInitrd, filepath.Join(prepared, ioInitrdFile)},
 	}
 	for _, c := range copies {
 		if c.from == "" {
 			continue
+		}
+		if _, err := os.Stat(c.from); c.to == &s.ioInitrd && os.IsNotExist(err) {
+			continue // only MeasureIO wants it
 		}
 		*c.to = filepath.Join(dir, filepath.Base(c.from))
 		if err := copyFile(*c.to, c.from); err != nil {

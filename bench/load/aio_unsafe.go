@@ -9,25 +9,23 @@ import (
 
 // iocb and ioEvent are the kernel's (include/uapi/linux/aio_abi.h).
 type iocb struct {
-	data     uint64
-	key      uint32
-	rwFlags  int32
-	opcode   uint16
-	priority int16
-	fd       uint32
-	buf      uint64
-	bytes    uint64
-	offset   int64
-	reserved uint64
-	flags    uint32
-	resultFD uint32
+	data   uint64
+	_      [2]uint32 // key, flags of the request
+	opcode uint16
+	_      int16 // priority
+	fd     uint32
+	buf    uint64
+	bytes  uint64
+	offset int64
+	_      uint64
+	_      [2]uint32 // flags and descriptor of a notification
 }
 
 type ioEvent struct {
 	data   uint64
-	obj    uint64
+	_      uint64 // the iocb
 	result int64
-	second int64
+	_      int64
 }
 
 const (

@@ -1,9 +1,10 @@
 // Command bench measures what virtualization costs: boot time and the memory of
-// the VMM, ours beside our peers'. On a host without KVM it moves itself into
-// the lab, in its deterministic mode.
+// the VMM, ours beside our peers', and with -io what disk and network give. On a
+// host without KVM it moves itself into the lab, in its deterministic mode.
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -23,13 +24,34 @@ func main() {
 	}
 }
 
-func run() error {
-	runs := flag.Int("runs", 5, "how often each VMM boots; the median counts")
-	gokvm := flag.String("gokvm", "", "path of a gokvm program to measure as well")
-	inside := flag.String("inside", "", "directory with what to boot; set when bench calls itself in the lab")
+// options are the flags.
+type options struct {
+	runs           int
+	gokvm          string
+	inside         string
+	io             bool
+	cache, machine string
+	scale          int
+	wall           bool
+}
+
+func (o *options) parse() {
+	flag.IntVar(&o.runs, "runs", 5, "how often each VMM boots; the median counts")
+	flag.StringVar(&o.gokvm, "gokvm", "", "path of a gokvm program to measure as well")
+	flag.StringVar(&o.inside, "inside", "", "directory with what to boot; set when bench calls itself in the lab")
+	flag.BoolVar(&o.io, "io", false, "measure disk and network in place of boot and memory")
+	flag.StringVar(&o.cache, "cache", "writeback", "cache of -io's disk: writeback or none (past the host's page cache)")
+	flag.StringVar(&o.machine, "machine", "microvm", "QEMU's machine for -io: microvm (virtio over MMIO) or q35 (PCI)")
+	flag.IntVar(&o.scale, "scale", 100, "amount of work of -io in percent")
+	flag.BoolVar(&o.wall, "wall", false, "in the lab, measure by the machine's clock in place of instructions")
 	flag.Parse()
-	if *inside != "" {
-		return measure(*inside, *runs, *gokvm)
+}
+
+func run() error {
+	var o options
+	o.parse()
+	if o.inside != "" {
+		return o.measure(o.inside)
 	}
 	dir, err := os.MkdirTemp("", "gureum-bench-")
 	if err != nil {
@@ -39,20 +61,33 @@ func run() error {
 	if err := bench.Prepare(dir); err != nil {
 		return err
 	}
-	if lab.HostHasKVM() {
-		return measure(dir, *runs, *gokvm)
+	if o.io {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		if err := bench.PrepareIO(dir, filepath.Join(filepath.Dir(self), "load"), bench.IORows(o.scale)); err != nil {
+			return err
+		}
 	}
-	return measureInLab(dir, *runs, *gokvm)
+	if lab.HostHasKVM() {
+		return o.measure(dir)
+	}
+	return measureInLab(dir, o.wall)
 }
 
 // measureInLab runs this program in the lab.
-func measureInLab(dir string, runs int, gokvm string) error {
+func measureInLab(dir string, wall bool) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(filepath.Join(filepath.Dir(self), "lab"), "--deterministic", "--",
-		self, "-inside", dir, "-runs", fmt.Sprint(runs), "-gokvm", gokvm)
+	args := []string{"--deterministic"}
+	if wall {
+		args = nil
+	}
+	args = append(args, "--", self, "-inside", dir)
+	cmd := exec.Command(filepath.Join(filepath.Dir(self), "lab"), append(args, os.Args[1:]...)...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	// The signal comes when the thread ends that started the lab, so that one
 	// must be the program's own.
@@ -63,17 +98,20 @@ func measureInLab(dir string, runs int, gokvm string) error {
 
 // measure prints the tables. All files are first copied to memory, so that no
 // contestant waits for a disk.
-func measure(dir string, runs int, gokvm string) error {
+func (o *options) measure(dir string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	stage, err := bench.NewStage(dir, filepath.Join(filepath.Dir(self), "gureum"), gokvm)
+	stage, err := bench.NewStage(dir, filepath.Join(filepath.Dir(self), "gureum"), o.gokvm)
 	if err != nil {
 		return err
 	}
 	defer stage.Close()
-	boots, err := bench.MeasureBoot(stage.BootContestants(), runs, os.Stderr)
+	if o.io {
+		return o.measureIO(stage)
+	}
+	boots, err := bench.MeasureBoot(stage.BootContestants(), o.runs, os.Stderr)
 	if err != nil {
 		return err
 	}
@@ -85,4 +123,32 @@ func measure(dir string, runs int, gokvm string) error {
 		return err
 	}
 	return bench.PrintFootprint(os.Stdout, footprint)
+}
+
+// diskDevice is a RAM disk of the host, which takes requests past the page cache;
+// no machine's disk is in the way.
+const diskDevice = "/dev/ram0"
+
+// diskSize is the size of it in KiB.
+const diskSize = 256 << 10
+
+func (o *options) measureIO(stage *bench.Stage) error {
+	if _, err := os.Stat(diskDevice); err != nil {
+		for _, args := range [][]string{{"brd", "rd_nr=1", fmt.Sprintf("rd_size=%d", diskSize)}, {"tun"}, {"vhost_net"}} {
+			if out, err := exec.Command("modprobe", args...).CombinedOutput(); err != nil {
+				return fmt.Errorf("modprobe %v: %w: %s", args, err, out)
+			}
+		}
+	}
+	remove, err := bench.PrepareTap()
+	if err != nil {
+		return err
+	}
+	rows := bench.IORows(o.scale)
+	contestants := stage.IOContestants(bench.IOConfig{Disk: diskDevice, Cache: o.cache, Machine: o.machine})
+	results, err := bench.MeasureIO(contestants, rows, os.Stderr)
+	if err == nil {
+		err = bench.PrintIO(os.Stdout, rows, results)
+	}
+	return errors.Join(err, remove())
 }

@@ -1,0 +1,273 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/gureum/gureum/bench/load"
+)
+
+// IORow is one measurement of disk or network, made by the load program in each
+// contestant's guest.
+type IORow struct {
+	Name string
+	// command is what the guest runs.
+	command string
+	// figure is the name of the load program's figure that counts, unit what it is.
+	figure, unit string
+}
+
+// Addresses of the host and the guest on the tap of a measurement.
+const (
+	ioHostAddr  = "10.213.0.1"
+	ioGuestAddr = "10.213.0.2"
+	ioPort      = "5201"
+	// TapName is the tap that PrepareTap makes.
+	TapName = "gbench0"
+)
+
+// IORows are the measurements, with an amount of work of scale percent. They are made one after the other in one guest. Numbers of requests are fixed, so
+// that instructions can be compared.
+func IORows(scale int) []IORow {
+	disk := func(name, flags string, requests int) IORow {
+		return IORow{
+			Name:    name,
+			command: fmt.Sprintf("/load disk %s -requests %d /dev/vda", flags, max(requests*scale/100, 1)),
+			figure:  "iops", unit: "requests/s",
+		}
+	}
+	tcp := func(name, kind string, streams, amount int, figure, unit string) IORow {
+		return IORow{
+			Name:    name,
+			command: fmt.Sprintf("/load tcp -streams %d %s %s:%s %d", streams, kind, ioHostAddr, ioPort, max(amount/100*scale, 1)),
+			figure:  figure, unit: unit,
+		}
+	}
+	return []IORow{
+		disk("4k random read, depth 1", "-random -depth 1", 2000),
+		disk("4k random read, depth 32", "-random -depth 32", 8000),
+		disk("4k random write, depth 1", "-random -write -depth 1", 2000),
+		disk("4k random write, depth 32", "-random -write -depth 32", 8000),
+		disk("128k read, depth 8", "-bs 131072 -depth 8", 1000),
+		disk("128k write, depth 8", "-write -bs 131072 -depth 8", 1000),
+		tcp("TCP to host", "send", 1, 64<<20, "gbps", "Gbit/s"),
+		tcp("TCP from host", "fetch", 1, 64<<20, "gbps", "Gbit/s"),
+		tcp("TCP to host, 4 streams", "send", 4, 64<<20, "gbps", "Gbit/s"),
+		tcp("TCP round trip", "echo", 1, 1000, "microseconds", "µs, less is better"),
+	}
+}
+
+// ioInit is the init of a measurement's guest; rows go in at the %s.
+const ioInit = `#!/bin/sh
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sys /sys
+/bin/busybox mount -t devtmpfs dev /dev 2>/dev/null
+/bin/busybox ifconfig lo 127.0.0.1 up
+/bin/busybox ifconfig eth0 %s netmask 255.255.255.0 up
+%s
+/bin/busybox poweroff -f
+`
+
+// initScriptFor says which rows a guest makes, each behind a mark.
+func initScriptFor(rows []IORow) string {
+	var b strings.Builder
+	for i, r := range rows {
+		fmt.Fprintf(&b, "echo \"gureum-bench row %d $(%s)\"\n", i, r.command)
+	}
+	return fmt.Sprintf(ioInit, ioGuestAddr, b.String())
+}
+
+// IOResult is a contestant's figures, by row; 0 where there is none.
+type IOResult struct {
+	Name    string
+	Figures []float64
+	// CPU is the processor time of the VMM for all rows, its guest's included.
+	CPU time.Duration
+}
+
+// IOConfig says what to measure.
+type IOConfig struct {
+	// Disk is the file or block device that all guests use, one after the other.
+	Disk string
+	// Cache is "writeback" or "none".
+	Cache string
+	// Machine is QEMU's machine, "microvm" or "q35".
+	Machine string
+}
+
+// transport is Gureum's transport that is like QEMU's machine.
+func (c *IOConfig) transport() string {
+	if c.Machine == "microvm" {
+		return "mmio"
+	}
+	return "pci"
+}
+
+// IOContestants are Gureum and QEMU with the same disk and the same tap, with and
+// without vhost.
+func (s *Stage) IOContestants(c IOConfig) []Contestant {
+	var all []Contestant
+	qemu, err := exec.LookPath("qemu-system-x86_64")
+	for _, vhost := range []string{"off", "on"} {
+		all = append(all, s.gureumIO(c, vhost))
+		if err == nil {
+			all = append(all, s.qemuIO(c, qemu, vhost))
+		}
+	}
+	return all
+}
+
+func (s *Stage) gureumIO(c IOConfig, vhost string) Contestant {
+	return Contestant{Name: "gureum, vhost " + vhost, Args: []string{
+		s.Gureum, "run", "--kernel", s.kernel, "--initrd", s.ioInitrd, "--memory", fmt.Sprintf("%dM", guestMemory),
+		"--append", "quiet rdinit=/bench-io", "--transport", c.transport(),
+		"--disk", fmt.Sprintf("%s,format=raw,cache=%s", c.Disk, c.Cache),
+		"--net", fmt.Sprintf("tap:%s,vhost=%s", TapName, vhost),
+	}}
+}
+
+func (s *Stage) qemuIO(c IOConfig, qemu, vhost string) Contestant {
+	suffix, aio := "pci", "io_uring"
+	if c.Machine == "microvm" {
+		suffix = "device"
+	}
+	cache := "writeback"
+	if c.Cache == "none" {
+		cache, aio = "none", "native"
+	}
+	return Contestant{Name: "QEMU " + c.Machine + ", vhost " + vhost, Peer: true, Args: []string{
+		qemu, "-M", c.Machine, "-accel", "kvm", "-cpu", "host", "-m", fmt.Sprint(guestMemory),
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
+		"-kernel", s.kernel, "-initrd", s.ioInitrd, "-append", "console=ttyS0 quiet panic=-1 rdinit=/bench-io",
+		"-object", "iothread,id=io0",
+		"-drive", fmt.Sprintf("file=%s,if=none,id=d0,format=raw,cache=%s,aio=%s", c.Disk, cache, aio),
+		"-device", fmt.Sprintf("virtio-blk-%s,drive=d0,iothread=io0", suffix),
+		"-netdev", fmt.Sprintf("tap,id=n0,ifname=%s,script=no,downscript=no,vhost=%s", TapName, vhost),
+		"-device", fmt.Sprintf("virtio-net-%s,netdev=n0", suffix),
+	}}
+}
+
+// ioTimeout ends a contestant that hangs. It is virtual time in the lab's
+// deterministic mode.
+const ioTimeout = 10 * time.Minute
+
+// PrepareTap makes the tap with the host's address on it; the function returned
+// removes it.
+func PrepareTap() (remove func() error, err error) {
+	run := func(args ...string) error {
+		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(out))
+		}
+		return nil
+	}
+	remove = func() error { return run("link", "del", TapName) }
+	if err := run("tuntap", "add", "dev", TapName, "mode", "tap", "vnet_hdr"); err != nil {
+		return nil, err
+	}
+	err = errors.Join(
+		run("addr", "add", ioHostAddr+"/24", "dev", TapName),
+		run("link", "set", TapName, "up"))
+	if err != nil {
+		return nil, errors.Join(err, remove())
+	}
+	return remove, nil
+}
+
+// MeasureIO has each contestant's guest make all rows.
+func MeasureIO(contestants []Contestant, rows []IORow, progress io.Writer) ([]IOResult, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort(ioHostAddr, ioPort))
+	if err != nil {
+		return nil, err
+	}
+	served := make(chan error, 1)
+	go func() { served <- load.Serve(l) }()
+	var results []IOResult
+	for _, c := range contestants {
+		r, err := ioOnce(c, rows)
+		if err != nil && c.Peer {
+			fmt.Fprintf(progress, "%s is left out: %v\n", c.Name, err)
+			continue
+		}
+		if err != nil {
+			_ = l.Close()
+			return nil, fmt.Errorf("%s: %w", c.Name, err)
+		}
+		fmt.Fprintf(progress, "%s: done, %.1f s of CPU\n", c.Name, r.CPU.Seconds())
+		results = append(results, r)
+	}
+	return results, errors.Join(l.Close(), <-served)
+}
+
+// rowMark is what a guest prints for each row.
+var rowMark = regexp.MustCompile(`gureum-bench row (\d+) ([^\r\n]*)`)
+
+func ioOnce(c Contestant, rows []IORow) (IOResult, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), ioTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return IOResult{}, fmt.Errorf("%w\n%s", err, out)
+	}
+	r := IOResult{Name: c.Name, Figures: make([]float64, len(rows))}
+	r.CPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	for _, m := range rowMark.FindAllSubmatch(out, -1) {
+		i, err := strconv.Atoi(string(m[1]))
+		if err != nil || i >= len(rows) {
+			return IOResult{}, fmt.Errorf("its guest printed %q", m[0])
+		}
+		r.Figures[i] = figure(string(m[2]), rows[i].figure)
+	}
+	for i, f := range r.Figures {
+		if f == 0 {
+			return IOResult{}, fmt.Errorf("its guest gave no figure for %q:\n%s", rows[i].Name, out)
+		}
+	}
+	return r, nil
+}
+
+// figure finds NAME=NUMBER in a line of the load program; 0 if it is not there.
+func figure(line, name string) float64 {
+	for _, word := range strings.Fields(line) {
+		if value, ok := strings.CutPrefix(word, name+"="); ok {
+			f, err := strconv.ParseFloat(value, 64)
+			if err == nil {
+				return f
+			}
+		}
+	}
+	return 0
+}
+
+// PrintIO prints a table with a column for each contestant.
+func PrintIO(w io.Writer, rows []IORow, results []IOResult) error {
+	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprint(table, "load\tunit")
+	for _, r := range results {
+		fmt.Fprintf(table, "\t%s", r.Name)
+	}
+	fmt.Fprintln(table)
+	for i, row := range rows {
+		fmt.Fprintf(table, "%s\t%s", row.Name, row.unit)
+		for _, r := range results {
+			fmt.Fprintf(table, "\t%.4g", r.Figures[i])
+		}
+		fmt.Fprintln(table)
+	}
+	fmt.Fprint(table, "CPU of the VMM and its guest\ts")
+	for _, r := range results {
+		fmt.Fprintf(table, "\t%.2f", r.CPU.Seconds())
+	}
+	fmt.Fprintln(table)
+	return table.Flush()
+}

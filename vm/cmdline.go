@@ -14,9 +14,11 @@ const (
 	baseCmdline = "console=ttyS0,115200n8r panic=-1"
 	// Each byte on a serial port costs exits, so only warnings come out.
 	quietCmdline = "quiet"
-	// With its own init, the agent listens on the second serial port.
+	// The agent is at the second serial port, or comes by vsock where the kernel has
+	// that, else by the serial port all the same.
 	agentCmdline        = "gureum.agent=/dev/ttyS1"
-	agentOverlayCmdline = "rdinit=" + userland.InitPath + " " + agentCmdline
+	agentVsockCmdline   = "gureum.agent=vsock"
+	agentOverlayCmdline = "rdinit=" + userland.InitPath
 	// Our init is a Go program, whose runtime reserves more address space than a
 	// small guest's kernel would promise it by default.
 	lowMemoryCmdline = "sysctl.vm.overcommit_memory=1"
@@ -36,9 +38,12 @@ func commandLine(c *Config, devices ...string) string {
 		words = append(words, "gureum.hostname="+c.Name)
 	}
 	if c.Agent {
-		agent := agentCmdline
 		if c.Initrd != "" {
-			agent = agentOverlayCmdline
+			words = append(words, agentOverlayCmdline)
+		}
+		agent := agentCmdline
+		if c.agentOnVsock() {
+			agent = agentVsockCmdline
 		}
 		words = append(words, agent)
 	}

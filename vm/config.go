@@ -70,6 +70,8 @@ type Config struct {
 	// CacheDir holds unpacked kernels; "" is a folder of the user's cache.
 	CacheDir string
 	// KVM is the path of the KVM device; "" is /dev/kvm.
+	// Vsock is the guest's socket device.
+	Vsock Vsock
 	KVM string
 	// Disks are the guest's disks, /dev/vda first. See Disk.
 	Disks []Disk

@@ -29,6 +29,7 @@ type Machine struct {
 	balloon  *balloon.Device // nil for none
 	nics     []*virtionet.Device
 	disks    []*blk.Device
+	vsock    guestVsock
 
 	mu       sync.Mutex
 	state    State

@@ -20,6 +20,9 @@ type ServeOptions struct {
 	// Ready is called before a command starts, to finish setting the guest
 	// up. It may be called several times at once. Its error fails the command.
 	Ready func() error
+	// Reliable says that the stream loses nothing, and that somebody is at its
+	// other end: then the host is first to say hello.
+	Reliable bool
 	// Connected is called each time that a host has opened a connection.
 	Connected func()
 	// Shutdown is called, once the host has its answer, to carry out what it
@@ -40,8 +43,10 @@ func Serve(rw io.ReadWriter, opts ServeOptions) error {
 		opts.Reaper = NewReaper(false)
 	}
 	s := &server{rw: rw, opts: opts, r: newFrameReader(rw)}
-	if _, err := rw.Write(s.hello(0)); err != nil {
-		return err
+	if !opts.Reliable {
+		if _, err := rw.Write(s.hello(0)); err != nil {
+			return err
+		}
 	}
 	err := s.loop()
 	s.wg.Wait()

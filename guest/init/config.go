@@ -9,12 +9,21 @@ import (
 
 // config is what the kernel command line says to us.
 type config struct {
-	agent    string             // gureum.agent=PATH: the port to the host, "none" for no agent
+	agent    string             // gureum.agent=PATH|vsock: the port to the host, "none" for no agent
 	asked    bool               // gureum.agent was given: there is a host that will answer
 	hostname string             // gureum.hostname=NAME
 	exec     string             // gureum.exec="COMMAND": run it on the console, then end
 	end      agent.ShutdownKind // gureum.end=poweroff|reboot|halt: how to end after exec
 }
+
+// Values of gureum.agent that are not paths.
+const (
+	noAgent    = "none"
+	vsockAgent = "vsock"
+)
+
+// serialPort is the agent's port where nothing else is said, or there is no vsock.
+const serialPort = "/dev/ttyS1"
 
 func readConfig() config {
 	text, err := os.ReadFile("/proc/cmdline")
@@ -25,7 +34,7 @@ func readConfig() config {
 }
 
 func parseConfig(cmdline string) config {
-	cfg := config{agent: "/dev/ttyS1", hostname: "gureum", end: agent.PowerOff}
+	cfg := config{agent: serialPort, hostname: "gureum", end: agent.PowerOff}
 	for cmdline != "" {
 		var word string
 		word, cmdline = nextWord(cmdline)

@@ -67,15 +67,22 @@ func (g *guest) serve() {
 		Connected: func() { g.hearOnce.Do(func() { close(g.heard) }) },
 		Shutdown:  func(k agent.ShutdownKind) { go g.end(k) },
 	}
-	for g.cfg.agent != "none" {
-		port, err := openPort(g.cfg.agent)
+	port := g.cfg.agent
+	if port == vsockAgent {
+		if g.serveVsock(opts) {
+			return
+		}
+		port = serialPort
+	}
+	for port != noAgent {
+		line, err := openPort(port)
 		if err == nil {
-			err = agent.Serve(port, opts)
-			port.Close()
+			err = agent.Serve(line, opts)
+			line.Close()
 		}
 		if err != nil {
 			if !missing(err) {
-				complain("agent port "+g.cfg.agent, err)
+				complain("agent port "+port, err)
 			}
 			break
 		}
@@ -84,9 +91,39 @@ func (g *guest) serve() {
 	g.console()
 }
 
-// missing says that a port is not there: its device, or what is behind it.
+// serveVsock calls the host, so that it knows without asking that the guest is up,
+// and then takes calls. It gives false where there is no vsock.
+func (g *guest) serveVsock(opts agent.ServeOptions) bool {
+	call, err := agent.DialHost(agent.VsockPort)
+	if agent.NoVsock(err) {
+		return false
+	}
+	go g.takeCalls(opts)
+	if err != nil {
+		return true // nobody waits for us there: it may call later
+	}
+	opts.Reliable = true
+	if err := agent.Serve(call, opts); err != nil && !missing(err) {
+		complain("agent", err)
+	}
+	call.Close()
+	return true
+}
+
+// takeCalls serves the host's calls.
+func (g *guest) takeCalls(opts agent.ServeOptions) {
+	g.ready()
+	l, err := agent.ListenVsock(agent.VsockPort)
+	if err == nil {
+		err = agent.ServeVsock(l, opts)
+	}
+	complain("agent's vsock", err)
+}
+
+// missing says that a port is not there: its device, or what is behind it, or that
+// the host is gone.
 func missing(err error) bool {
-	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EIO)
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EIO) || errors.Is(err, unix.ECONNRESET)
 }
 
 // complain writes to the console.

@@ -3,7 +3,7 @@
 package userland
 
 const (
-	archiveID   = "7197d3908bce82bb496d018d31a463e856672fe07686d6be0ce6530b007e2dbf"
-	archiveSize = 3862528
-	overlaySize = 1835008
+	archiveID   = "7f9d7fc064b014d7865340642623ef2f90bf81a296798e45240d929fe36ba1dd"
+	archiveSize = 3907584
+	overlaySize = 1880064
 )

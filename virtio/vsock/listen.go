@@ -104,12 +104,17 @@ func (d *Device) Listen(port uint32) (*Listener, error) {
 
 // Accept waits for the next connection. ErrClosed comes after Close, or when the
 // device is gone.
-func (l *Listener) Accept() (*Conn, error) {
+func (l *Listener) Accept() (*Conn, error) { return l.AcceptContext(context.Background()) }
+
+// AcceptContext is Accept with a limit.
+func (l *Listener) AcceptContext(ctx context.Context) (*Conn, error) {
 	select {
 	case c := <-l.waiting:
 		return c, nil
 	case <-l.done:
 		return nil, ErrClosed
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
 }
 

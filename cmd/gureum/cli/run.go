@@ -89,6 +89,7 @@ func newRunCommand(s Streams) *cobra.Command {
 	f.StringVar(&o.config.KVM, "kvm-device", "", "the KVM `DEVICE` (default /dev/kvm)")
 	return cmd
 }
+	o.addVsockFlags(f)
 
 // check turns the flags into a Config. Its errors are the user's.
 func (o *runOptions) check() error {

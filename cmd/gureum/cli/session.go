@@ -72,7 +72,7 @@ func (r *session) attend(ctx context.Context) error {
 // attendAgent runs the command or the shell in the guest, then has the guest
 // switch itself off.
 func (r *session) attendAgent(ctx context.Context) error {
-	client, err := agent.Dial(r.machine.AgentPort())
+	client, err := r.machine.DialAgent(context.Background())
 	if err != nil {
 		return fmt.Errorf("the guest's agent did not answer: %w", err)
 	}

@@ -101,6 +101,7 @@ func New(cfg Config) (*Network, error) {
 	n.link = newLink(uint32(cfg.MTU), gatewayMAC, &n.offloads)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.findResolver(); err != nil {
+		n.cancel()
 		return nil, err
 	}
 	n.stack = stack.New(stack.Options{

@@ -4,8 +4,9 @@ package net
 // struct virtio_net_hdr_v1 of HeaderSize bytes (section 5.1.6), little endian, in
 // both directions; its num_buffers is not looked at and not written.
 //
-// Readv and Writev are called by one goroutine a queue and direction, the rest by
-// one goroutine at a time, at any time until Close.
+// Readv and Writev are called by one goroutine a queue and direction, Wake and
+// SetCarrier by any, the rest by one goroutine at a time; all of them at any time
+// until Close.
 type Backend interface {
 	// Pairs is the number of receive and transmit queues that exist.
 	Pairs() int

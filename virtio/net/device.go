@@ -75,6 +75,7 @@ type Device struct {
 	mu       sync.Mutex // guards what follows
 	mac      [6]byte
 	announce bool
+	closed   bool
 	running  *running
 }
 
@@ -148,18 +149,23 @@ func (d *Device) WriteConfig(uint64, []byte) {}
 // SetLink plugs the cable in or out and tells the driver. While it is out nothing
 // is received and what the guest sends is lost.
 func (d *Device) SetLink(up bool) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return errClosed
+	}
 	if d.link.Swap(up) == up {
 		return nil
 	}
 	err := d.cfg.Backend.SetCarrier(up)
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if r := d.running; r != nil {
 		r.linkChanged(up)
 		r.act.Interrupt.Config()
 	}
 	return err
 }
+
+var errClosed = errors.New("network device is closed")
 
 // Announce asks the guest to tell the network where it is (section 5.1.6.5.4), as
 // is needed when the machine has moved.
@@ -187,6 +193,11 @@ func (d *Device) Stats() Stats {
 }
 
 // Close gives the backend up.
-func (d *Device) Close() error { return d.cfg.Backend.Close() }
+func (d *Device) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+	return d.cfg.Backend.Close()
+}
 
 var _ virtio.Device = (*Device)(nil)

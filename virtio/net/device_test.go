@@ -82,6 +82,14 @@ func TestFeatures(t *testing.T) {
 	}
 }
 
+func TestLinkAfterClose(t *testing.T) {
+	dev, d := mustNew(t, newFake(1), nil)
+	d.Close()
+	if dev.SetLink(false) == nil {
+		t.Error("no error")
+	}
+}
+
 // TestResetInFlight resets while frames go both ways, and starts again.
 func TestResetInFlight(t *testing.T) {
 	f := newFake(2)

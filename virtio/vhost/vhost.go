@@ -148,7 +148,7 @@ func (d *Device) SetRing(index int, q *queue.Queue, m *memory.Memory, call, brok
 	if err := d.setState("VHOST_SET_VRING_NUM", reqSetVringNum, index, int(cfg.Size)); err != nil {
 		return err
 	}
-	if err := d.setState("VHOST_SET_VRING_BASE", reqSetVringBase, index, 0); err != nil {
+	if err := d.setState("VHOST_SET_VRING_BASE", reqSetVringBase, index, int(cfg.Start.NextAvail)); err != nil {
 		return err
 	}
 	if err := d.fail("VHOST_SET_VRING_ADDR", ioctlPtr(d.fd, reqSetVringAddr, &addr)); err != nil {

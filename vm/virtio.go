@@ -37,6 +37,7 @@ func (m *Machine) virtioDevices() ([]virtio.Device, error) {
 		m.newDisks,
 		m.newBalloon,
 		m.newNICs,
+		m.newVsock,
 	} {
 		made, err := kind()
 		m.newVsock,
@@ -55,6 +56,9 @@ func (c *Config) checkDevices() error {
 		return err
 	}
 	if err := checkDisks(c); err != nil {
+		return err
+	}
+	if err := c.Vsock.check(); err != nil {
 		return err
 	}
 	if err := checkNICs(c); err != nil {

@@ -40,7 +40,6 @@ func (m *Machine) virtioDevices() ([]virtio.Device, error) {
 		m.newVsock,
 	} {
 		made, err := kind()
-		m.newVsock,
 		devices = append(devices, made...)
 		if err != nil {
 			return nil, errors.Join(err, closeDevices(devices))
@@ -63,12 +62,6 @@ func (c *Config) checkDevices() error {
 	}
 	if err := checkNICs(c); err != nil {
 		return err
-	if err := checkPMEM(c); err != nil {
-		return err
-	}
-	if err := c.Vsock.check(); err != nil {
-		return err
-	}
 	}
 	if err := c.Balloon.check(c); err != nil {
 		return err

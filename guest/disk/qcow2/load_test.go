@@ -2,6 +2,7 @@ package qcow2
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"path/filepath"
 	"sync"
@@ -11,7 +12,7 @@ import (
 )
 
 // TestWorkSideBySide has several writers whose bytes lie in the same clusters, others who
-// discard and write clusters of their own, and one who flushes, all at once.
+// discard and write clusters of their own, and one who flushes and resizes, all at once.
 func TestWorkSideBySide(t *testing.T) {
 	const (
 		workers = 4
@@ -43,7 +44,7 @@ func TestWorkSideBySide(t *testing.T) {
 					case <-stop:
 						return
 					default:
-						if err := d.Flush(); err != nil {
+						if err := errors.Join(d.Flush(), d.Resize(min(d.Size()+20_000, 4*size))); err != nil {
 							t.Error(err)
 						}
 					}

@@ -85,11 +85,11 @@ func newRunCommand(s Streams) *cobra.Command {
 	o.addRNGFlags(f)
 	o.addBalloonFlags(f)
 	o.addNICFlags(f)
+	o.addVsockFlags(f)
 	o.addDiskFlags(f)
 	f.StringVar(&o.config.KVM, "kvm-device", "", "the KVM `DEVICE` (default /dev/kvm)")
 	return cmd
 }
-	o.addVsockFlags(f)
 
 // check turns the flags into a Config. Its errors are the user's.
 func (o *runOptions) check() error {

@@ -3,8 +3,6 @@ package qcow2
 import (
 	"encoding/binary"
 	"fmt"
-
-	"github.com/gureum/gureum/guest/disk/internal/host"
 )
 
 // maxMessages bounds how many faults a report spells out.
@@ -323,40 +321,4 @@ func (c *checker) compare(cluster int64, counted, used uint64) error {
 		c.fault("cluster at %#x: used %d times, counted %d", cluster<<c.h.clusterBits, used, counted)
 	}
 	return nil
-}
-
-// repair counts anew after a writer that keeps counts lazily did not close the image, and
-// enters that. Anything else amiss is refused.
-func (d *Image) repair() error {
-	c := newChecker(d.store, d.head, d.end.Load()<<d.clusterBits)
-	if err := c.walk(); err != nil {
-		return err
-	}
-	if c.report.Errors > 0 {
-		return fmt.Errorf("%w: it was not closed and has more wrong than its reference counts (%s): try qemu-img check -r all",
-			host.ErrCorrupt, c.report.Messages[0])
-	}
-	most := ^uint64(0) >> (64 - 1<<d.refs.order)
-	d.alloc.Lock()
-	defer d.alloc.Unlock()
-	err := c.eachCount(func(cluster int64, _, used uint64) error {
-		if used > most {
-			return corrupt("cluster at %#x is used %d times", cluster<<d.clusterBits, used)
-		}
-		if b := cluster >> d.refs.blockBits; b >= int64(len(d.refs.table)) || d.refs.table[b]&refOffset == 0 {
-			if err := d.addBlock(b); err != nil {
-				return err
-			}
-		}
-		if d.refs.cache.crowded() {
-			if err := d.writeTables(); err != nil {
-				return err
-			}
-		}
-		return d.refs.set(cluster, used)
-	})
-	if err != nil {
-		return err
-	}
-	return d.writeTables()
 }

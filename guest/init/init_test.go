@@ -81,7 +81,7 @@ func TestOpenPort(t *testing.T) {
 	}
 	defer master.Close()
 	defer slave.Close()
-	port, err := openPort(slave.Name())
+	port, err := agent.OpenLine(slave.Name())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestOpenPort(t *testing.T) {
 			t.Errorf("%s to %s: % x, %v", way[0].Name(), way[1].Name(), got, err)
 		}
 	}
-	if _, err := openPort("/no/such"); !missing(err) {
+	if _, err := agent.OpenLine("/no/such"); !missing(err) {
 		t.Error(err)
 	}
 }
@@ -109,7 +109,7 @@ func TestPortThatIsNoTerminal(t *testing.T) {
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	port, err := openPort(path)
+	port, err := agent.OpenLine(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,14 +75,14 @@ func (g *guest) serve() {
 		port = serialPort
 	}
 	for port != noAgent {
-		line, err := openPort(port)
+		line, err := agent.OpenLine(port)
 		if err == nil {
 			err = agent.Serve(line, opts)
 			line.Close()
 		}
 		if err != nil {
 			if !missing(err) {
-				complain("agent port "+port, err)
+				complain("agent port", err)
 			}
 			break
 		}

@@ -1,4 +1,4 @@
-package main
+package agent
 
 import (
 	"errors"
@@ -7,16 +7,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openPort opens the port to the host. A UART carries bytes untouched and is
-// held up by the receiver, not by losing what it does not take.
-func openPort(path string) (*os.File, error) {
+// OpenLine opens a guest's serial line, or another character device, to the host. A
+// UART carries bytes untouched from then on and is held up by the receiver, not by
+// losing what it does not take.
+func OpenLine(path string) (*os.File, error) {
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, err
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	if err := makeRaw(fd); err != nil && !errors.Is(err, unix.ENOTTY) {
 		unix.Close(fd)
-		return nil, err
+		return nil, &os.PathError{Op: "make raw", Path: path, Err: err}
 	}
 	return os.NewFile(uintptr(fd), path), nil
 }

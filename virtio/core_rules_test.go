@@ -140,7 +140,7 @@ type slow struct{ echo }
 func (s *slow) Activate(a virtio.Activation) error {
 	s.queues = a.Queues
 	for _, q := range a.Queues {
-		s.work.Go(func() {
+		s.work[q.Index()].Go(func() {
 			var c queue.Chain
 			var taken []queue.Used
 			for q.Wait() == nil {

@@ -8,12 +8,13 @@ type Counters struct {
 	Chains     uint64 // requests taken
 	BytesOut   uint64 // readable bytes of the requests taken: guest to device
 	BytesIn    uint64 // bytes that the device wrote: device to guest
-	Errors     uint64 // broken rules
+	Errors     uint64 // broken rules, by the driver or the device
+	Faults     uint64 // those of them that the device broke: always 0, or it has a defect
 }
 
 // counters are added to by the queue's owner alone, see counter.
 type counters struct {
-	kicks, interrupts, suppressed, chains, bytesOut, bytesIn, errors counter
+	kicks, interrupts, suppressed, chains, bytesOut, bytesIn, errors, faults counter
 }
 
 // Counters may be called from any goroutine.
@@ -21,7 +22,7 @@ func (q *Queue) Counters() Counters {
 	c := &q.counters
 	return Counters{
 		Kicks: c.kicks.load(), Interrupts: c.interrupts.load(), Suppressed: c.suppressed.load(),
-		Chains: c.chains.load(), BytesOut: c.bytesOut.load(), BytesIn: c.bytesIn.load(), Errors: c.errors.load(),
+		Chains: c.chains.load(), BytesOut: c.bytesOut.load(), BytesIn: c.bytesIn.load(), Errors: c.errors.load(), Faults: c.faults.load(),
 	}
 }
 
@@ -34,5 +35,6 @@ func (c Counters) Plus(d Counters) Counters {
 	c.BytesOut += d.BytesOut
 	c.BytesIn += d.BytesIn
 	c.Errors += d.Errors
+	c.Faults += d.Faults
 	return c
 }

@@ -251,6 +251,7 @@ func (q *Queue) Put(head uint16, written uint32) {
 func (q *Queue) write(i, head uint16, written uint32) bool {
 	bit := uint64(1) << (head & 63)
 	if head >= q.cfg.Size || q.held[head>>6]&bit == 0 {
+		q.counters.faults.add(1)
 		_ = q.fail("the device gave back chain %d, which is not under way", head)
 		return false
 	}

@@ -81,6 +81,9 @@ func TestDeviceGivesBackWhatItHas(t *testing.T) {
 		if n := load16(d.use[2:]); n != 1 {
 			t.Errorf("%s: used index %d, want 1", name, n)
 		}
+		if q.Counters().Faults != 1 {
+			t.Errorf("%s: the device's fault was not counted", name)
+		}
 	}
 }
 

@@ -84,7 +84,7 @@ func build(device virtio.Device, log *slog.Logger) (*Driver, error) {
 	}
 	n := len(device.QueueSizes())
 	d := &Driver{Memory: m, device: device, nextBuf: bufferBase}
-	d.irq = &interrupts{queues: make([]atomic.Int64, n), events: make([]*kvm.EventFD, n)}
+	d.irq = &interrupts{queues: make([]atomic.Int64, n), events: make([]*kvm.EventFD, n), wake: make(chan struct{}, 1)}
 	for i := range n {
 		kick, err := kvm.NewEventFD()
 		if err != nil {
@@ -209,8 +209,17 @@ type interrupts struct {
 	config atomic.Int64
 	queues []atomic.Int64
 	events []*kvm.EventFD
+	wake   chan struct{} // has a token after an interrupt
 }
 
-func (i *interrupts) Config()                       { i.config.Add(1) }
-func (i *interrupts) Queue(n int)                   { i.queues[n].Add(1) }
+func (i *interrupts) Config() { i.config.Add(1) }
+
+func (i *interrupts) Queue(n int) {
+	i.queues[n].Add(1)
+	select {
+	case i.wake <- struct{}{}:
+	default:
+	}
+}
+
 func (i *interrupts) QueueEvent(n int) *kvm.EventFD { return i.events[n] }

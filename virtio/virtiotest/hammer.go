@@ -2,285 +2,214 @@ package virtiotest
 
 import (
 	"log/slog"
+	"math/bits"
 	"math/rand/v2"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/gureum/gureum/virtio"
+	"github.com/gureum/gureum/virtio/queue"
 )
 
-// Hammer drives a device as a hostile guest would: it does steps random things,
-// which break every rule that a driver can break. It changes descriptors, rings and
-// buffers while the device reads them, writes registers and configuration at any
-// time, resets the device in the middle of its work, and now and then keeps the
-// rules, so that the device gets far enough to be hurt. Guest RAM has unmapped pages
-// round it, so that an access outside faults.
+// HammerFactor is the environment variable that multiplies the requests of each
+// Hammer: 'GUREUM_HAMMER=100 go test -run Ham ./virtio/...' is a run of minutes.
+const HammerFactor = "GUREUM_HAMMER"
+
+// Hammer drives a device as a hostile guest would, until it has made n requests
+// available. Each is mutated in some way: contents, lengths, how it is cut into
+// descriptors, where buffers lie. Most keep the rules of the ring, so that the
+// device gets them; one in some hundred breaks one of them (see breakRule). All the
+// while the driver changes descriptors, rings and buffers that are in use, writes
+// registers and configuration at any time, and resets the device or a ring in the
+// midst of its work, while another virtual CPU reads whatever can be read.
 //
 // seeds are bytes that requests begin with, so that the device's parser gets past
-// its first check; each is mutated as well. The device must survive: no panic, no
-// data race, no goroutine left (the package's TestMain looks for those), and it must
-// come to rest within Timeout when it is reset. newDevice is called once.
+// its first check; they are mutated as well. newDevice is called once.
+//
+// What must hold, and fails the test or kills it:
+//
+//   - the device does not panic, and races with nothing (with -race);
+//   - it gives back only chains that it has, each once;
+//   - it comes to rest within Timeout when reset, and leaves guest memory alone from
+//     then on: RAM is without access for a moment after some resets;
+//   - it touches nothing outside RAM, which has guard pages on both sides;
+//   - it does not hold more memory for a guest than maxHeap, and leaves no goroutine;
+//   - it starts again when the driver keeps the rules.
 //
 // The same seed does the same things, as far as the device's goroutines allow.
-func Hammer(t *testing.T, newDevice func() virtio.Device, steps int, seed uint64, seeds ...[]byte) {
+func Hammer(t *testing.T, newDevice func() virtio.Device, n int, seed uint64, seeds ...[]byte) {
 	t.Helper()
+	if f, err := strconv.Atoi(os.Getenv(HammerFactor)); err == nil && f > 0 {
+		n *= f
+	}
+	ignore := goleak.IgnoreCurrent()
 	d, err := build(newDevice(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	d.t = t
-	defer d.Close()
-	h := &hammer{d: d, rnd: rand.New(rand.NewPCG(seed, 0x6875_7274)), seeds: seeds}
-	h.restart()
-	for range steps {
-		h.step()
+	h := &hammer{d: d, rnd: rand.New(rand.NewPCG(seed, 0x6875_7274)), seeds: seeds, heap: heapBytes(), timer: time.NewTimer(time.Hour)}
+	queues := d.Core.NumQueues()
+	h.styles, h.errors = make([][numStyles]score, queues), make([]uint64, queues)
+	h.patience = slices.Repeat([]time.Duration{maxPatience}, queues)
+	start := time.Now()
+	h.run(n)
+	var c queue.Counters
+	for _, q := range d.Core.Counters() {
+		c = c.Plus(q)
 	}
-	if h.requests == 0 {
-		t.Error("the hammer never hit: no request was made available")
+	if c.Faults > 0 {
+		t.Errorf("the device gave back %d chains that it did not have", c.Faults)
 	}
-	h.rest("the end", d.Reset)
+	if c.Chains == 0 {
+		t.Error("the hammer never hit: no request was taken")
+	}
+	t.Logf("seed %d: %d requests, %d taken, %d queues broken, %d starts, %s", seed, h.requests, c.Chains, c.Errors, h.starts, time.Since(start).Round(time.Millisecond))
+	d.Close()
+	if err := goleak.Find(ignore); err != nil {
+		t.Error(err)
+	}
 }
 
 type hammer struct {
-	d        *Driver
-	rnd      *rand.Rand
-	seeds    [][]byte
-	requests int
+	d     *Driver
+	rnd   *rand.Rand
+	seeds [][]byte
+	rings []*ring
+	timer *time.Timer
+	heap  uint64 // in use at the start
+
+	styles   [][numStyles]score // of each queue
+	errors   []uint64           // of each queue, as last seen
+	patience []time.Duration    // of each queue
+
+	requests, starts int
+	stuck            int          // rounds in which no ring had room
+	lost             bool         // a ring holds what the driver cannot make sense of
+	parts            []Descriptor // of the request in the making
+	bytes            []byte       // its contents
 }
 
-// scratch is where the hammer puts buffers and indirect tables.
-const (
-	scratch     = bufferBase
-	scratchSize = 1 << 20
-)
+// run hammers, and sees that the device starts in the end.
+func (h *hammer) run(n int) {
+	stop := make(chan struct{})
+	var reader sync.WaitGroup
+	seed := h.rnd.Uint64()
+	reader.Go(func() { h.readAlong(stop, seed) })
+	h.restart()
+	for h.requests < n {
+		h.round()
+	}
+	h.reset()
+	close(stop)
+	reader.Wait()
+	h.d.Start(AllFeatures)
+	h.reset()
+}
 
-// step does one thing. Most are cheap; those that start the device anew are rare.
-func (h *hammer) step() {
-	switch p := h.rnd.IntN(1000); {
-	case p < 400:
-		h.request()
-	case p < 600:
-		h.kick()
-	case p < 700:
-		h.spoilDescriptor()
-	case p < 780:
-		h.spoilBuffer()
-	case p < 840:
-		h.configuration()
-	case p < 880:
-		h.register()
-	case p < 890:
-		h.spoilRing()
-	case p < 895:
-		h.rest("a reset", h.d.Reset)
-		h.restart()
-	default:
-		// A driver that has broken its queue resets the device, or nothing would
-		// happen any more.
-		if h.d.Core.Status()&virtio.StatusNeedsReset != 0 {
-			h.rest("a reset", h.d.Reset)
-			h.restart()
+// readAlong is another virtual CPU, which looks at all registers.
+func (h *hammer) readAlong(stop <-chan struct{}, seed uint64) {
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	c, b := h.d.Core, make([]byte, 8)
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(100 * time.Microsecond):
 		}
+		for range 8 {
+			c.ReadConfig(uint64(rnd.IntN(128)), b[:1+rnd.IntN(8)])
+		}
+		c.ReadConfig(rnd.Uint64(), b)
+		_, _, _ = c.Status(), c.Generation(), c.DeviceFeatures(uint32(rnd.IntN(3)))
+		_, _, _ = c.Queue(rnd.IntN(c.NumQueues()+1)), c.DriverFeatures(0), c.Counters()
 	}
 }
 
-// rest does what must bring the device to rest, and fails if it does not.
+// round makes some requests on one queue, does mischief while the device works on
+// them, and takes back what comes back.
+func (h *hammer) round() {
+	if h.lost || h.stuck > 16 || h.rnd.IntN(200) == 0 || h.broken() && h.rnd.IntN(8) != 0 {
+		h.reset()
+		h.restart()
+	}
+	r := h.rings[h.rnd.IntN(len(h.rings))]
+	if room := len(r.free); room > 0 {
+		h.stuck = 0
+		for n := 1 + h.rnd.IntN(min(32, room)); n > 0 && len(r.free) > 0; n-- {
+			h.request(r)
+		}
+	} else {
+		h.stuck++
+	}
+	kicked := h.rnd.IntN(16) != 0
+	if kicked {
+		r.q.Kick()
+	}
+	for range h.rnd.IntN(4) {
+		h.mischief(r)
+	}
+	if kicked && !h.broken() {
+		h.settle(r)
+	}
+}
+
+func (h *hammer) broken() bool { return h.d.Core.Status()&virtio.StatusNeedsReset != 0 }
+
+// reset brings the device to rest, and at times sees that it is.
+func (h *hammer) reset() {
+	h.rest("a reset", h.d.Reset)
+	if h.rnd.IntN(8) == 0 {
+		h.d.withoutAccess(func() { time.Sleep(20 * time.Microsecond) })
+	}
+}
+
+// rest does what must bring the device to rest, and ends the process if it does not.
 func (h *hammer) rest(when string, do func()) {
-	watchdog := time.AfterFunc(Timeout, func() { panic("virtiotest: the device does not come to rest at " + when) })
+	watchdog := time.AfterFunc(Timeout, func() {
+		debug.SetTraceback("all")
+		panic("virtiotest: the device does not come to rest at " + when)
+	})
 	do()
 	watchdog.Stop()
 }
 
-// restart sets the device up, with features of which some may be missing.
+// restart sets the device up, with features of which some may be missing, and rings
+// of any size.
 func (h *hammer) restart() {
+	h.starts++
+	h.lost, h.stuck = false, 0
+	if now := heapBytes(); now > h.heap+maxHeap {
+		h.d.t.Fatalf("%d MiB of heap are in use, %d MiB when the hammer began", now>>20, h.heap>>20)
+	}
 	features := h.rnd.Uint64() | h.rnd.Uint64()
 	if h.rnd.IntN(4) == 0 {
 		features = AllFeatures
 	}
+	h.judge()
 	h.d.Negotiate(features)
-	h.d.SetUpQueues()
+	h.rings, h.d.queues = h.rings[:0], h.d.queues[:0]
+	base := uint64(ringBase)
+	for n := range h.d.Core.NumQueues() {
+		size := h.d.Core.Queue(n).MaxSize
+		if h.rnd.IntN(4) == 0 {
+			size >>= h.rnd.IntN(bits.Len16(size))
+		}
+		q := newQueue(h.d, n, size, base)
+		base = q.end
+		q.enable()
+		h.d.queues = append(h.d.queues, q)
+		h.rings = append(h.rings, h.newRing(q, h.choose(n)))
+	}
 	if h.rnd.IntN(20) == 0 {
 		h.register()
 	}
 	h.d.Core.SetStatus(h.d.Core.Status() | virtio.StatusDriverOK)
-}
-
-func (h *hammer) queue() *Queue { return h.d.queues[h.rnd.IntN(len(h.d.queues))] }
-
-// address is a GPA: mostly a good one.
-func (h *hammer) address() uint64 {
-	switch h.rnd.IntN(40) {
-	case 0:
-		return h.rnd.Uint64()
-	case 1:
-		return memorySize - uint64(h.rnd.IntN(64))
-	case 2:
-		return ringBase + uint64(h.rnd.IntN(1<<16)) // the rings themselves
-	}
-	return scratch + uint64(h.rnd.IntN(scratchSize))
-}
-
-// length is a number of bytes: mostly one that requests have.
-func (h *hammer) length() uint32 {
-	switch h.rnd.IntN(40) {
-	case 0:
-		return h.rnd.Uint32()
-	case 1:
-		return 0
-	case 2:
-		return 1 << h.rnd.IntN(24)
-	case 3, 4, 5:
-		return uint32(h.rnd.IntN(1 << 14))
-	}
-	return uint32([...]int{1, 4, 8, 10, 12, 16, 24, 32, 40, 44, 64, 256, 512, 1024, 4096}[h.rnd.IntN(15)])
-}
-
-func (h *hammer) descriptor(write bool) Descriptor {
-	d := Descriptor{Addr: h.address(), Len: h.length()}
-	if write {
-		d.Flags = FlagWrite
-	}
-	if h.rnd.IntN(100) == 0 {
-		d.Flags = uint16(h.rnd.Uint32())
-	}
-	return d
-}
-
-// request makes a chain available: first readable parts, then writable ones, the
-// first of them often with the contents of a seed.
-func (h *hammer) request() {
-	q := h.queue()
-	readable, writable := h.rnd.IntN(4), h.rnd.IntN(4)
-	if readable+writable == 0 {
-		return
-	}
-	if h.rnd.IntN(50) == 0 {
-		writable = h.rnd.IntN(int(q.Size))
-	}
-	parts := make([]Descriptor, 0, readable+writable)
-	for i := range readable + writable {
-		parts = append(parts, h.descriptor(i >= readable))
-	}
-	if readable > 0 && len(h.seeds) > 0 && h.rnd.IntN(8) != 0 {
-		h.plant(&parts[0])
-	}
-	if h.rnd.IntN(4) == 0 {
-		parts = []Descriptor{h.table(parts)}
-	}
-	first := uint16(h.rnd.IntN(int(q.Size)))
-	for i, p := range parts {
-		at := (first + uint16(i)) % q.Size
-		if i < len(parts)-1 {
-			p.Flags |= FlagNext
-			p.Next = (at + 1) % q.Size
-		}
-		q.WriteDesc(at, p)
-	}
-	// A full ring is waited out now and then, so that not every run ends in a
-	// broken queue.
-	if q.avail-q.UsedIndex() >= q.Size {
-		q.Kick()
-		time.Sleep(time.Duration(h.rnd.IntN(20)) * time.Microsecond)
-		if q.avail-q.UsedIndex() >= q.Size && h.rnd.IntN(50) != 0 {
-			return
-		}
-	}
-	q.Publish(first)
-	h.requests++
-}
-
-// plant puts a seed, with a few bytes changed at times, where d points to.
-func (h *hammer) plant(d *Descriptor) {
-	b := append([]byte(nil), h.seeds[h.rnd.IntN(len(h.seeds))]...)
-	for h.rnd.IntN(2) == 0 && len(b) > 0 {
-		b[h.rnd.IntN(len(b))] = byte(h.rnd.Uint32())
-	}
-	d.Addr = scratch + uint64(h.rnd.IntN(scratchSize))&^7
-	if h.rnd.IntN(8) != 0 {
-		d.Len = uint32(len(b))
-	}
-	_ = h.d.Memory.WriteAt(b, d.Addr)
-}
-
-// table puts parts into an indirect table, whose length may be wrong.
-func (h *hammer) table(parts []Descriptor) Descriptor {
-	gpa := scratch + uint64(h.rnd.IntN(scratchSize))&^15
-	for i, p := range parts {
-		if i < len(parts)-1 {
-			p.Flags |= FlagNext
-			p.Next = uint16(i + 1)
-		}
-		h.d.queues[0].writeDesc(gpa+descSize*uint64(i), p)
-	}
-	d := Descriptor{Addr: gpa, Len: uint32(descSize * len(parts)), Flags: FlagIndirect}
-	if h.rnd.IntN(50) == 0 {
-		d.Len = h.length()
-	}
-	return d
-}
-
-func (h *hammer) kick() { h.queue().Kick() }
-
-// spoilDescriptor changes one that may be in use.
-func (h *hammer) spoilDescriptor() {
-	q := h.queue()
-	d := h.descriptor(h.rnd.IntN(2) == 0)
-	d.Next = uint16(h.rnd.IntN(int(q.Size)))
-	if h.rnd.IntN(4) == 0 {
-		d.Flags |= FlagNext
-	}
-	q.WriteDesc(uint16(h.rnd.IntN(int(q.Size))), d)
-}
-
-// spoilBuffer changes a word that a device may be reading.
-func (h *hammer) spoilBuffer() {
-	_ = h.d.Memory.WriteU32(scratch+uint64(h.rnd.IntN(scratchSize))&^3, h.rnd.Uint32()>>h.rnd.IntN(32))
-}
-
-// spoilRing writes any word of a ring, indices and events included.
-func (h *hammer) spoilRing() {
-	q := h.queue()
-	_ = h.d.Memory.WriteU16(q.Avail+2*uint64(h.rnd.IntN(int(q.Size)+3)), uint16(h.rnd.Uint32()))
-	if h.rnd.IntN(8) == 0 {
-		_ = h.d.Memory.WriteU16(q.Used+2*uint64(h.rnd.IntN(4*int(q.Size)+3)), uint16(h.rnd.Uint32()))
-	}
-}
-
-// configuration reads or writes the configuration space, of any width, anywhere.
-func (h *hammer) configuration() {
-	var b [8]byte
-	p := b[:1+h.rnd.IntN(8)]
-	off := uint64(h.rnd.IntN(128))
-	if h.rnd.IntN(16) == 0 {
-		off = h.rnd.Uint64()
-	}
-	if h.rnd.IntN(2) == 0 {
-		h.d.Core.ReadConfig(off, p)
-		return
-	}
-	for i := range p {
-		p[i] = byte(h.rnd.Uint32())
-	}
-	h.d.Core.WriteConfig(off, p)
-}
-
-// register writes any of the transport's registers at any time.
-func (h *hammer) register() {
-	c, n := h.d.Core, h.rnd.IntN(len(h.d.queues)+1)
-	switch h.rnd.IntN(7) {
-	case 0:
-		c.SetQueueSize(n, uint16(h.rnd.Uint32()))
-	case 1:
-		c.SetQueueAddr(n, virtio.Part(h.rnd.IntN(4)), h.rnd.IntN(2) == 0, uint32(h.address()))
-	case 2:
-		c.SetQueueEnabled(n, h.rnd.IntN(2) == 0)
-	case 3:
-		h.rest("a reset of one ring", func() { c.ResetQueue(n) })
-	case 4:
-		c.SetDriverFeatures(uint32(h.rnd.IntN(3)), h.rnd.Uint32())
-	case 5:
-		h.rest("a write of the status", func() { c.SetStatus(uint8(h.rnd.Uint32())) })
-	case 6:
-		c.Counters()
-	}
 }

@@ -9,7 +9,9 @@ import (
 // RingResetter is a device whose queues can be reset one by one
 // (VIRTIO_F_RING_RESET, section 2.6.1). The transport calls it for active devices.
 type RingResetter interface {
-	// ResetQueue ends the device's work on queue n, as Reset does for all.
+	// ResetQueue ends the device's work on queue n, as Reset does for all: its
+	// goroutine has ended when it returns, or it would take the doorbell's next
+	// signal from the queue that follows.
 	ResetQueue(n int)
 	// EnableQueue goes on with a queue that the driver has set up anew.
 	EnableQueue(n int, q *queue.Queue) error

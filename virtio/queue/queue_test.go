@@ -466,16 +466,3 @@ func TestSteadyPathDoesNotAllocate(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkDrain(b *testing.B) {
-	d, q := newDriver(b, Config{Size: 64, EventIdx: true})
-	d.chain(0, descriptor{addr: testBuffers, size: 16}, descriptor{addr: testBuffers + 64, size: 4096, flags: flagWrite}, descriptor{addr: testBuffers + 32, size: 1, flags: flagWrite})
-	var c Chain
-	handle := func(c *Chain) (uint32, error) { return uint32(c.WriteLen), nil }
-	for b.Loop() {
-		d.publish(0)
-		if err := q.Drain(&c, handle); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

@@ -1,6 +1,9 @@
 package qcow2
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"errors"
+)
 
 // Discard frees the clusters that lie wholly within n bytes from off. They read as zeroes
 // after, or as the backing image where only that was there.
@@ -79,12 +82,8 @@ func (d *Image) zeroed(cluster int64, e uint64, unmap bool) (uint64, error) {
 	return d.empty(cluster), nil
 }
 
-type writeInstead struct{}
-
-func (writeInstead) Error() string { return "zeroes must be written" }
-
 // errWriteInstead says that a version 2 image has no zero clusters to hide a backing image.
-var errWriteInstead error = writeInstead{}
+var errWriteInstead = errors.New("zeroes must be written")
 
 // zeroEdges writes zeroes to parts of clusters, but not where zeroes are already.
 func (d *Image) zeroEdges(off, n int64) error {
@@ -136,7 +135,7 @@ func (d *Image) changeSlice(s span, change func(cluster int64, e uint64) (uint64
 			return err
 		}
 		now, err := change(c, e)
-		if err == errWriteInstead { //nolint:errorlint // it is not wrapped on its way
+		if errors.Is(err, errWriteInstead) {
 			if err := d.zeroByHand(c); err != nil {
 				return err
 			}

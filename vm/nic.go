@@ -136,7 +136,7 @@ func (m *Machine) newNIC(i int) (*virtionet.Device, error) {
 	}
 	mac := n.MAC
 	if mac == [6]byte{} {
-		mac = ownMAC(m.config.Name, i)
+		mac = OwnMAC(m.config.Name, i)
 	}
 	return virtionet.New(virtionet.Config{
 		Backend: backend, MAC: mac, MTU: uint16(mtu), Vhost: n.Vhost, RX: n.RX, TX: n.TX,
@@ -179,9 +179,10 @@ func (n *NIC) openUser(hostname string) (virtionet.Backend, int, error) {
 	return u, mtu, nil
 }
 
-// ownMAC is a locally administered address: for a machine with a name always the
-// same on this host and unlike any on another, else a random one.
-func ownMAC(name string, nic int) [6]byte {
+// OwnMAC is the address of network interface nic where its Config names none. It is a
+// locally administered one: for a machine with a name always the same on this host and
+// unlike any on another, else a random one.
+func OwnMAC(name string, nic int) [6]byte {
 	v := rand.Uint64()
 	if name != "" {
 		h := fnv.New64a()

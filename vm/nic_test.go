@@ -51,7 +51,7 @@ func TestOwnMAC(t *testing.T) {
 	seen := map[[6]byte]bool{}
 	for _, name := range []string{"a", "b", "", ""} {
 		for nic := range 3 {
-			mac := ownMAC(name, nic)
+			mac := OwnMAC(name, nic)
 			if mac[0]&3 != 2 {
 				t.Errorf("% x is not locally administered, or a group's", mac)
 			}
@@ -59,7 +59,7 @@ func TestOwnMAC(t *testing.T) {
 				t.Errorf("% x is given twice", mac)
 			}
 			seen[mac] = true
-			if name != "" && ownMAC(name, nic) != mac {
+			if name != "" && OwnMAC(name, nic) != mac {
 				t.Errorf("%s: the address changes", name)
 			}
 		}

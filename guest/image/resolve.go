@@ -1,6 +1,14 @@
 package image
 
-import "github.com/gureum/gureum/guest/disk"
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/gureum/gureum/guest/disk"
+)
+
+// resolveTries is how often a name is looked up that changes hands meanwhile.
+const resolveTries = 10
 
 // Resolved is what a machine needs to boot an image.
 type Resolved struct {
@@ -27,11 +35,18 @@ func Resolve(name string) (Resolved, error) {
 
 // Resolve is the function Resolve for this store.
 func (s *Store) Resolve(name string) (Resolved, error) {
-	id, err := s.find(name)
-	if err != nil {
-		return Resolved{}, err
+	var img Image
+	var id string
+	var err error
+	for range resolveTries {
+		if id, err = s.find(name); err != nil {
+			return Resolved{}, err
+		}
+		// Between the two, the name can come to stand for another image.
+		if img, err = s.load(id, nil); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
 	}
-	img, err := s.load(id, nil)
 	if err != nil {
 		return Resolved{}, err
 	}

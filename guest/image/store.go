@@ -218,8 +218,11 @@ func (i *Image) Used() int64 {
 	return used
 }
 
-// InUse tells whether a machine has the image's disk open.
+// InUse tells whether a machine has the image's disk open, or a persistent overlay is on it.
 func (i *Image) InUse() (bool, error) {
+	if len(i.overlays()) > 0 {
+		return true, nil
+	}
 	// AllowBacking is not given: an image of the store stands alone.
 	d, err := disk.Open(i.DiskPath(), disk.Options{Format: i.format()})
 	switch {
@@ -291,6 +294,9 @@ func (s *Store) Remove(ref string, force bool) error {
 		used, err := img.InUse()
 		if err != nil {
 			return err
+		}
+		if overlays := img.overlays(); len(overlays) > 0 {
+			return fmt.Errorf("%w: %s: the disk %s is an overlay on it", ErrInUse, ref, overlays[0])
 		}
 		if used {
 			return fmt.Errorf("%w: %s: stop the machine that runs on it, or force", ErrInUse, ref)

@@ -24,7 +24,10 @@ const consoleFile = "file:"
 // checkConsole settles the mode and the parts of the Config that go with it.
 func (o *runOptions) checkConsole() error {
 	command := len(o.command) > 0
-	bare := o.config.Initrd != "" && !command
+	if command && o.image.booted != nil {
+		return fmt.Errorf("a command in image %s: the image boots its own system, with a login on its console: leave out the command", o.image.booted.Name)
+	}
+	bare := (o.config.Initrd != "" || o.image.booted != nil) && !command
 	switch {
 	case o.console == "serial":
 		if command {

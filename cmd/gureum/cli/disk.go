@@ -15,7 +15,8 @@ import (
 
 // addDiskFlags adds the flags of disks.
 func (o *runOptions) addDiskFlags(f *pflag.FlagSet) {
-	f.Var((*disksValue)(&o.config.Disks), "disk", "give the guest a disk, an image or block device at `PATH` (repeatable); "+
+	f.Var(&disksValue{&o.config.Disks, &o.image.refs}, "disk", "give the guest a disk, an image or block device at `PATH` (repeatable), "+
+		"or boot the image of the store of that name on a scratch layer (persist=FILE keeps it, size=SIZE makes the disk larger); "+
 		"options behind a comma: ro, format=raw|qcow2, cache=writeback|none, engine=auto|io_uring|workers, id=NAME, "+
 		"queues=N, bps=SIZE and iops=N (bytes and requests a second), block-size=SIZE, "+
 		"backing=allow (the image may have a backing file, in its folder or below)")
@@ -38,7 +39,10 @@ func (o *runOptions) applyDiskCache() error {
 }
 
 // disksValue collects the --disk flags.
-type disksValue []vm.Disk
+type disksValue struct {
+	disks *[]vm.Disk
+	refs  *map[int]imageRef
+}
 
 // String prints the flag's default.
 func (v *disksValue) String() string { return "" }
@@ -48,11 +52,21 @@ func (v *disksValue) Type() string { return "PATH" }
 
 // Set adds one disk.
 func (v *disksValue) Set(s string) error {
-	d, err := parseDisk(s)
+	rest, ref, err := cutImageOptions(s)
 	if err != nil {
 		return err
 	}
-	*v = append(*v, d)
+	d, err := parseDisk(rest)
+	if err != nil {
+		return err
+	}
+	if ref != (imageRef{}) {
+		if *v.refs == nil {
+			*v.refs = map[int]imageRef{}
+		}
+		(*v.refs)[len(*v.disks)] = ref
+	}
+	*v.disks = append(*v.disks, d)
 	return nil
 }
 

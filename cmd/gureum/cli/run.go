@@ -27,6 +27,7 @@ type runOptions struct {
 	noReboot  bool
 	command   []string
 	mode      sessionMode
+	image     imageOptions
 }
 
 const runExample = `  gureum run                                a shell in the embedded guest
@@ -36,6 +37,8 @@ const runExample = `  gureum run                                a shell in the e
   gureum run --kernel vmlinuz -- dmesg      a distribution's kernel, as it is shipped
   gureum run --kernel vmlinuz --initrd initrd.img --append "console=ttyS0 ro"
                                             a kernel and RAM disk of your own, on its serial console
+  gureum run --memory 1G --disk debian:12 --ssh-key ~/.ssh/id_ed25519.pub --net user
+                                            an image (see gureum image), on a scratch layer
   gureum run --json -- cat /proc/cpuinfo    output, status and timings as one JSON object`
 
 const runLong = `Run starts a virtual machine and waits for its end.
@@ -87,6 +90,7 @@ func newRunCommand(s Streams) *cobra.Command {
 	o.addNICFlags(f)
 	o.addVsockFlags(f)
 	o.addDiskFlags(f)
+	o.addImageFlags(f)
 	f.StringVar(&o.config.KVM, "kvm-device", "", "the KVM `DEVICE` (default /dev/kvm)")
 	return cmd
 }
@@ -120,10 +124,14 @@ func (o *runOptions) check() error {
 	if err := o.applyDiskCache(); err != nil {
 		return err
 	}
+	if err := o.prepareImages(); err != nil {
+		return err
+	}
 	return o.checkConsole()
 }
 
 func (o *runOptions) run(ctx context.Context, s Streams) error {
+	defer func() { _ = o.closeImages() }() // what is left, the next run removes
 	if err := o.check(); err != nil {
 		return err
 	}

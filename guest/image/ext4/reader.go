@@ -170,7 +170,7 @@ func (f *Reader) Lookup(path string) (*Inode, error) {
 			}
 			continue
 		}
-		next, err := f.child(at, part)
+		next, err := f.Entry(at, part)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
@@ -189,7 +189,9 @@ func (f *Reader) Lookup(path string) (*Inode, error) {
 	return at, nil
 }
 
-func (f *Reader) child(dir *Inode, name string) (*Inode, error) {
+// Entry finds a name in a folder; a symbolic link is found and not followed. The error of
+// a name that is not there is fs.ErrNotExist.
+func (f *Reader) Entry(dir *Inode, name string) (*Inode, error) {
 	var found uint32
 	err := f.entries(dir, func(entry string, number uint32) bool {
 		if entry == name {

@@ -46,7 +46,7 @@ func New(out io.WriterAt, c Config) (*Writer, error) {
 	if len(c.Label) > 16 {
 		return nil, fmt.Errorf("file system label %q: more than 16 bytes", c.Label)
 	}
-	w := &Writer{out: out, config: c, geo: geo, buf: make([]byte, copySize)}
+	w := &Writer{out: out, config: c, geo: geo}
 	w.alloc = newAllocator(&w.geo)
 	if w.alloc.room() < uint64(geo.journalBlocks())+64 {
 		return nil, fmt.Errorf("%w: %d bytes have no room for a journal", ErrNoSpace, c.Size)
@@ -158,6 +158,9 @@ func (w *Writer) fill(n *node, size int64, content io.Reader) error {
 		return fmt.Errorf("%w: %d bytes do not fit", err, size)
 	}
 	n.extents, n.size = list, size
+	if want := int(min(size, copySize)); len(w.buf) < want {
+		w.buf = make([]byte, want)
+	}
 	left := size
 	for _, e := range list {
 		at := int64(e.start) * BlockSize

@@ -59,11 +59,8 @@ func (c *Config) check() error {
 	if c.Password != "" && c.User == "" {
 		return fmt.Errorf("%w: a password without a user: name the user", ErrConfig)
 	}
-	for i, r := range c.User {
-		letter := r >= 'a' && r <= 'z' || r == '_'
-		if !letter && (i == 0 || !(r >= '0' && r <= '9' || r == '-')) || i >= 32 {
-			return fmt.Errorf("%w: user %q: give a lower-case letter, then at most 31 letters, digits, - or _", ErrConfig, c.User)
-		}
+	if err := checkUser(c.User); err != nil {
+		return err
 	}
 	for _, key := range c.Keys {
 		if len(strings.Fields(key)) < 2 || strings.ContainsAny(key, "\n\x00") {
@@ -75,6 +72,18 @@ func (c *Config) check() error {
 	}
 	if n := c.Network; n != nil && (!n.Address.IsValid() || n.MAC == "") {
 		return fmt.Errorf("%w: a network without an address or a MAC", ErrConfig)
+	}
+	return nil
+}
+
+// checkUser accepts names as useradd(8) does.
+func checkUser(name string) error {
+	for i, r := range name {
+		first := r >= 'a' && r <= 'z' || r == '_'
+		later := first || r >= '0' && r <= '9' || r == '-'
+		if !later || i == 0 && !first || i >= 32 {
+			return fmt.Errorf("%w: user %q: give a lower-case letter, then at most 31 letters, digits, - or _", ErrConfig, name)
+		}
 	}
 	return nil
 }

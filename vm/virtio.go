@@ -51,7 +51,7 @@ func (m *Machine) virtioDevices() ([]virtio.Device, error) {
 // checkDevices checks what the Config says of virtio devices, and fills in
 // defaults.
 func (c *Config) checkDevices() error {
-	if _, err := c.Transport.resolve(); err != nil {
+	if err := c.Transport.check(); err != nil {
 		return err
 	}
 	if err := checkDisks(c); err != nil {
@@ -73,30 +73,6 @@ func (c *Config) checkDevices() error {
 // guest memory has been attached and before any transport exists.
 type vmAttacher interface {
 	AttachVM(*kvm.VM) error
-}
-
-// Transport is how virtio devices reach the guest.
-type Transport string
-
-// The transports. TransportAuto is the default.
-const (
-	TransportAuto Transport = "auto"
-	TransportPCI  Transport = "pci"
-	TransportMMIO Transport = "mmio"
-)
-
-// autoTransport is what TransportAuto stands for.
-const autoTransport = TransportMMIO
-
-// resolve checks the name and replaces TransportAuto.
-func (t Transport) resolve() (Transport, error) {
-	switch t {
-	case "", TransportAuto:
-		return autoTransport, nil
-	case TransportMMIO, TransportPCI:
-		return t, nil
-	}
-	return "", inputErrorf("transport %q: give auto, pci or mmio", string(t))
 }
 
 // carrier is a device on its transport.
@@ -132,20 +108,11 @@ type virtioLayout interface {
 
 // createDevices makes the devices and decides where they go.
 func (m *Machine) createDevices() error {
-	transport, err := m.config.Transport.resolve()
-	if err != nil {
-		return err
-	}
+	var err error
 	if m.virtio.devices, err = m.virtioDevices(); err != nil {
 		return err
 	}
-	n := len(m.virtio.devices)
-	switch transport {
-	case TransportPCI:
-		m.virtio.layout, err = newPCILayout(n)
-	default:
-		m.virtio.layout, err = newMMIOLayout(n, &m.config)
-	}
+	m.virtio.layout, err = newLayout(&m.config, len(m.virtio.devices))
 	return err
 }
 

@@ -55,6 +55,9 @@ func ignoresACPI(cmdline string) bool {
 }
 
 func (l *mmioLayout) describe(c *acpi.Config) {
+	if l.byCmdline {
+		return
+	}
 	for i, s := range l.slots {
 		c.Devices = append(c.Devices, acpi.VirtioMMIO(i, uint32(s.base()), mmio.Size, s.gsi))
 	}

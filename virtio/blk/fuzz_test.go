@@ -84,7 +84,7 @@ func TestHammer(t *testing.T) {
 				t.Fatal(err)
 			}
 			return d
-		}, 100_000, 7, seeds...)
+		}, 20_000, 7, seeds...)
 		if n := len(now()); n != mib {
 			t.Errorf("the disk has %d bytes", n)
 		}

@@ -201,3 +201,23 @@ func (m *Machine) SetLink(n int, up bool) error {
 	}
 	return m.nics[n].SetLink(up)
 }
+
+// NICState is a network interface as it is now.
+type NICState struct {
+	// MAC is the address that the guest uses.
+	MAC [6]byte
+	// LinkUp tells whether the cable is in, Vhost whether the host's kernel moves
+	// the frames.
+	LinkUp, Vhost bool
+	// Stats are the frames that went nowhere.
+	Stats virtionet.Stats
+}
+
+// NICs tells the state of the network interfaces, in the order of Config.NICs.
+func (m *Machine) NICs() []NICState {
+	out := make([]NICState, 0, len(m.nics))
+	for _, d := range m.nics {
+		out = append(out, NICState{MAC: d.MAC(), LinkUp: d.LinkUp(), Vhost: d.InKernel(), Stats: d.Stats()})
+	}
+	return out
+}

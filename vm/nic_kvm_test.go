@@ -42,6 +42,9 @@ func TestKVMNetworkExits(t *testing.T) {
 		} {
 			t.Run(fmt.Sprintf("%s, %s", transport, name), func(t *testing.T) {
 				g, host := network(t, transport, nic)
+				if vhost := g.NICs()[0].Vhost; vhost != (nic.Vhost == virtionet.VhostOn) {
+					t.Errorf("vhost %v", vhost)
+				}
 				g.countExits("out", host, func(c net.Conn, b []byte) (int, error) { return c.Read(b) }, "nc %s %d </dev/zero")
 				g.countExits("in", host, func(c net.Conn, b []byte) (int, error) { return c.Write(b) }, "nc %s %d </dev/null >/dev/null")
 			})

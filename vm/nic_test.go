@@ -79,6 +79,9 @@ func TestUserNIC(t *testing.T) {
 	if len(devices) != 2 || m.SetLink(1, false) != nil || m.SetLink(2, false) == nil || m.SetLink(-1, true) == nil {
 		t.Errorf("%d devices", len(devices))
 	}
+	if s := m.NICs(); len(s) != 2 || !s[0].LinkUp || s[1].LinkUp || s[0].Vhost || s[0].MAC == s[1].MAC {
+		t.Errorf("%+v", s)
+	}
 	if err := closeDevices(devices); err != nil {
 		t.Error(err)
 	}

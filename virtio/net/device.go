@@ -186,6 +186,17 @@ func (d *Device) MAC() [6]byte {
 	return d.mac
 }
 
+// LinkUp tells whether the cable is in.
+func (d *Device) LinkUp() bool { return d.link.Load() }
+
+// InKernel tells whether vhost-net moves the frames at this time. The queues'
+// counters then stand still.
+func (d *Device) InKernel() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.running != nil && d.running.kernel != nil
+}
+
 // Stats may be called at any time.
 func (d *Device) Stats() Stats {
 	s := &d.stats

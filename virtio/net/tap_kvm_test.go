@@ -74,8 +74,8 @@ func tapBothWays(t *testing.T, mode VhostMode) {
 	fd, to := wire(t, back.Name())
 	for round := range byte(3) { // with a reset between
 		d.Start(virtiotest.AllFeatures)
-		if kernel := dev.running.kernel != nil; kernel != (mode == VhostOn) {
-			t.Fatalf("in the kernel: %v", kernel)
+		if dev.InKernel() != (mode == VhostOn) {
+			t.Fatalf("in the kernel: %v", dev.InKernel())
 		}
 		if a := give(d, 4, classRX, cmdRXPromisc, []byte{1}); a != ackOK {
 			t.Errorf("answer %d", a)

@@ -42,17 +42,17 @@ func main() {
 		fmt.Fprint(os.Stderr, usage)
 		os.Exit(2)
 	}
-	if err := serve(port); err != nil {
-		fmt.Fprintf(os.Stderr, "gureum-agent: %v\n", err)
-		os.Exit(1)
-	}
+	fmt.Fprintf(os.Stderr, "gureum-agent: %v\n", serve(port))
+	os.Exit(1)
 }
 
+// serve serves the host until that is impossible.
 func serve(port string) error {
 	opts := agent.ServeOptions{
 		Env:      environment(),
 		Dir:      home(),
 		Reaper:   agent.NewReaper(false),
+		SetTime:  agent.SetClock,
 		Shutdown: func(k agent.ShutdownKind) { go shutdown(k) },
 	}
 	if port != "vsock" {

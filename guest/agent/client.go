@@ -35,8 +35,10 @@ type Client struct {
 	newest   []*Session // running commands, oldest first
 	next     uint16
 	pings    map[uint64]chan struct{}
+	asked    map[uint64]asked
 	shutdown chan int // guest's answer to Shutdown, errno
 	err      error
+	over     bool // the reader has ended: there is nobody to end a session
 
 	closing sync.Once
 	done    chan struct{} // closed when the reader has ended, after err is set
@@ -56,7 +58,7 @@ func Dial(rw io.ReadWriteCloser) (*Client, error) {
 func DialContext(ctx context.Context, rw io.ReadWriteCloser) (*Client, error) {
 	c := &Client{
 		rw: rw, out: newOutbox(rw), nonce: rand.Uint64() | 1,
-		sessions: map[uint16]*Session{}, pings: map[uint64]chan struct{}{},
+		sessions: map[uint16]*Session{}, pings: map[uint64]chan struct{}{}, asked: map[uint64]asked{},
 		done: make(chan struct{}),
 	}
 	hellos := make(chan hello)
@@ -118,7 +120,7 @@ func (c *Client) read(hellos chan<- hello, ready <-chan struct{}) {
 		}
 	}
 	c.mu.Lock()
-	c.err = err
+	c.err, c.over = err, true
 	for _, s := range c.sessions {
 		s.abandon()
 	}
@@ -175,6 +177,8 @@ func (c *Client) handle(h header, p []byte) error {
 		return c.pong(p)
 	case typeShutdownDone:
 		return c.shutdownDone(p)
+	case typeInfoReply, typeSetTimeDone:
+		return c.answered(h.typ, p)
 	case typeError:
 		return fmt.Errorf("the agent gave up: %s", printable(p[:min(len(p), maxMessage)]))
 	}
@@ -215,10 +219,15 @@ func (c *Client) disconnected(what string, cause error) error {
 		cause = c.err
 		c.mu.Unlock()
 	}
-	if cause == nil || errors.Is(cause, io.EOF) || errors.Is(cause, io.ErrClosedPipe) {
-		cause = errors.New("the stream ended")
+	return fmt.Errorf("%w while %s: %w", ErrDisconnected, what, causeOf(cause))
+}
+
+// causeOf says what an error of the stream means.
+func causeOf(err error) error {
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) {
+		return errors.New("the stream ended")
 	}
-	return fmt.Errorf("%w while %s: %w", ErrDisconnected, what, cause)
+	return err
 }
 
 // Ping waits for the agent to answer.

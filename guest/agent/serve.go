@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +26,8 @@ type ServeOptions struct {
 	Reliable bool
 	// Connected is called each time that a host has opened a connection.
 	Connected func()
+	// SetTime sets the clock, as [SetClock] does. nil = not offered.
+	SetTime func(time.Time) error
 	// Shutdown is called, once the host has its answer, to carry out what it
 	// asked for. nil = not offered.
 	Shutdown func(ShutdownKind)
@@ -66,10 +69,13 @@ type server struct {
 func (s *server) hello(nonce uint64) []byte {
 	h := hello{
 		version: Version, minVersion: MinVersion, nonce: nonce,
-		features: FeatureTTY, maxCommands: maxCommands,
+		features: FeatureTTY | FeatureCopy | FeatureInfo, maxCommands: maxCommands,
 	}
 	if s.opts.Shutdown != nil {
 		h.features |= FeatureShutdown
+	}
+	if s.opts.SetTime != nil {
+		h.features |= FeatureSetTime
 	}
 	return h.frame(typeGuestHello)
 }
@@ -160,8 +166,11 @@ func (c *connection) handle(h header, p []byte) error {
 	if h.channel == 0 {
 		return c.handleSelf(h.typ, p)
 	}
-	if h.typ == typeExec {
+	switch h.typ {
+	case typeExec:
 		return c.exec(h, p)
+	case typeCopy:
+		return c.copy(h, p)
 	}
 	c.mu.Lock()
 	cmd := c.commands[h.channel]
@@ -233,6 +242,8 @@ func (c *connection) handleSelf(t frameType, p []byte) error {
 			return &ProtocolError{"malformed ping"}
 		}
 		return c.out.control(newFrame(typePong, 0, p), nil)
+	case typeInfo, typeSetTime:
+		return c.answer(t, p)
 	case typeShutdown:
 		kind, err := parseShutdown(p)
 		if err != nil {
@@ -282,15 +293,60 @@ func (c *connection) exec(h header, p []byte) error {
 		return &ProtocolError{"too many commands at once"}
 	}
 	cmd := newCommand(c, h.channel, req)
-	c.mu.Lock()
-	c.commands[h.channel] = cmd
-	c.mu.Unlock()
-	c.wg.Add(1)
-	go func() {
-		defer c.wg.Done()
-		cmd.run()
-	}()
+	c.begin(cmd, cmd.run)
 	return nil
+}
+
+// begin lets a command run on the channel that it was made for.
+func (c *connection) begin(cmd *command, run func()) {
+	c.mu.Lock()
+	c.commands[cmd.channel] = cmd
+	c.mu.Unlock()
+	c.wg.Go(run)
+}
+
+// copy starts a copy.
+func (c *connection) copy(h header, p []byte) error {
+	c.mu.Lock()
+	running, busy := len(c.commands), c.commands[h.channel] != nil
+	c.mu.Unlock()
+	if busy || c.partial[h.channel] != nil {
+		return &ProtocolError{"copy on a channel that is in use"}
+	}
+	r, err := parseCopy(p)
+	if err != nil {
+		return err
+	}
+	if running >= maxCommands {
+		return &ProtocolError{"too many commands at once"}
+	}
+	cmd := newCommand(c, h.channel, &execRequest{stdoutWindow: r.window, stderrWindow: 1})
+	c.begin(cmd, func() { cmd.transfer(r) })
+	return nil
+}
+
+// answer answers a question about the guest, or sets its clock.
+func (c *connection) answer(t frameType, p []byte) error {
+	d := decoder{p: p}
+	b := binary.LittleEndian.AppendUint64(nil, d.u64())
+	if t == typeInfo {
+		if !d.done() {
+			return &ProtocolError{"malformed info request"}
+		}
+		b = systemInfo().encode(b)
+	} else {
+		sec, nsec := int64(d.u64()), int64(d.u32())
+		if !d.done() || nsec >= 1e9 {
+			return &ProtocolError{"malformed time"}
+		}
+		errno := unix.ENOSYS
+		if c.opts.SetTime != nil {
+			errno = 0
+			errors.As(c.opts.SetTime(time.Unix(sec, nsec)), &errno)
+		}
+		b = binary.LittleEndian.AppendUint16(b, uint16(errno))
+	}
+	return c.out.control(newFrame(t+1, 0, b), nil)
 }
 
 // forget frees a channel. It is called before the frame that tells the host.

@@ -45,6 +45,7 @@ type Session struct {
 	ctx     context.Context
 	cmd     Command
 	channel uint16
+	copying bool // a copy in place of a command
 	stdin   *credit
 	out     [2]*queue // stdout, stderr
 	pumps   sync.WaitGroup
@@ -85,8 +86,13 @@ func (c *Client) Start(ctx context.Context, cmd Command) (*Session, error) {
 	if cmd.TTY && c.peer.features&FeatureTTY == 0 {
 		return nil, fmt.Errorf("run %s in the guest on a terminal: %w", cmd.Args[0], ErrUnsupported)
 	}
+	return c.start(ctx, cmd, frames, false)
+}
+
+// start opens a channel with these frames.
+func (c *Client) start(ctx context.Context, cmd Command, frames [][]byte, copying bool) (*Session, error) {
 	s := &Session{
-		c: c, ctx: ctx, cmd: cmd, stdin: newCredit(0),
+		c: c, ctx: ctx, cmd: cmd, copying: copying, stdin: newCredit(0),
 		out:     [2]*queue{newQueue(outputWindow), newQueue(outputWindow)},
 		started: make(chan struct{}), ended: make(chan struct{}),
 	}
@@ -148,13 +154,11 @@ func encodeExec(cmd Command) ([][]byte, error) {
 
 // register gives s a channel.
 func (c *Client) register(s *Session) error {
-	select {
-	case <-c.done:
-		return c.disconnected("starting "+s.cmd.Args[0], nil)
-	default:
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.over {
+		return fmt.Errorf("%w while starting %s: %w", ErrDisconnected, s.cmd.Args[0], causeOf(c.err))
+	}
 	if len(c.sessions) >= int(c.peer.maxCommands) {
 		return fmt.Errorf("start %s in the guest: %d commands run there already, which is its limit", s.cmd.Args[0], len(c.sessions))
 	}
@@ -211,15 +215,29 @@ func (s *Session) handle(t frameType, p []byte) error {
 		}
 		s.finish(st, nil)
 		return nil
-	case typeExecError:
-		e, err := parseExecError(p)
-		if err != nil {
-			return err
-		}
-		s.finish(ExitStatus{Code: e.Code}, e)
-		return nil
+	case typeCopyError, typeExecError:
+		return s.failed(t, p)
 	}
 	return &ProtocolError{"unknown frame type for a command"}
+}
+
+// failed ends what could not be done.
+func (s *Session) failed(t frameType, p []byte) error {
+	if (t == typeCopyError) != s.copying {
+		return &ProtocolError{"error of a copy for a command, or the reverse"}
+	}
+	if s.copying {
+		e, err := parseCopyError(p)
+		if err == nil {
+			s.finish(ExitStatus{Code: 1}, e)
+		}
+		return err
+	}
+	e, err := parseExecError(p)
+	if err == nil {
+		s.finish(ExitStatus{Code: e.Code}, e)
+	}
+	return err
 }
 
 // finish ends the session as the guest said.

@@ -21,7 +21,7 @@ func DialHost(port uint32) (*os.File, error) {
 	}
 	for {
 		err = unix.Connect(fd, &unix.SockaddrVM{CID: unix.VMADDR_CID_HOST, Port: port})
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}
@@ -74,12 +74,12 @@ func (l *VsockListener) Accept() (*os.File, error) {
 		var from unix.Sockaddr
 		err := raw.Read(func(s uintptr) bool {
 			fd, from, fault = unix.Accept4(int(s), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
-			return fault != unix.EAGAIN
+			return !errors.Is(fault, unix.EAGAIN)
 		})
 		switch {
 		case err != nil:
 			return nil, err
-		case fault == unix.EINTR || fault == unix.ECONNABORTED:
+		case errors.Is(fault, unix.EINTR) || errors.Is(fault, unix.ECONNABORTED):
 			continue
 		case fault != nil:
 			return nil, os.NewSyscallError("accept", fault)

@@ -41,17 +41,23 @@ const (
 	typeSignal   frameType = 0x14 // host to guest
 	typeWindow   frameType = 0x15 // both: more bytes of a stream may be sent
 	typeClosed   frameType = 0x16 // both: receiver of a stream wants no more
+	typeCopy     frameType = 0x17 // host to guest, with FeatureCopy
 
 	typeStarted   frameType = 0x20 // guest to host
 	typeStdout    frameType = 0x21 // guest to host
 	typeStderr    frameType = 0x22 // guest to host
 	typeExit      frameType = 0x23 // guest to host
 	typeExecError frameType = 0x24 // guest to host
+	typeCopyError frameType = 0x25 // guest to host
 
 	typeShutdown     frameType = 0x30 // host to guest
 	typeShutdownDone frameType = 0x31 // guest to host: request was taken
 	typePing         frameType = 0x32 // host to guest
 	typePong         frameType = 0x33 // guest to host
+	typeInfo         frameType = 0x34 // host to guest, with FeatureInfo
+	typeInfoReply    frameType = 0x35 // guest to host
+	typeSetTime      frameType = 0x36 // host to guest, with FeatureSetTime
+	typeSetTimeDone  frameType = 0x37 // guest to host
 	typeError        frameType = 0x3f // both: the sender gives up
 )
 
@@ -113,6 +119,9 @@ type Features uint32
 const (
 	FeatureTTY      Features = 1 << iota // commands on a pseudo-terminal
 	FeatureShutdown                      // Shutdown is carried out
+	FeatureCopy                          // files can be copied both ways
+	FeatureInfo                          // the guest tells how it fares
+	FeatureSetTime                       // the host can set the clock
 )
 
 // hello opens a connection. Its size and place in the frame never change, in

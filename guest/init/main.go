@@ -65,6 +65,7 @@ func (g *guest) serve() {
 		Reaper:    g.reaper,
 		Ready:     func() error { g.ready(); return nil },
 		Connected: func() { g.hearOnce.Do(func() { close(g.heard) }) },
+		SetTime:   agent.SetClock,
 		Shutdown:  func(k agent.ShutdownKind) { go g.end(k) },
 	}
 	port := g.cfg.agent

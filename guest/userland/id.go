@@ -3,7 +3,7 @@
 package userland
 
 const (
-	archiveID   = "7f9d7fc064b014d7865340642623ef2f90bf81a296798e45240d929fe36ba1dd"
-	archiveSize = 3907584
-	overlaySize = 1880064
+	archiveID   = "010193c67558a04569bff80771b2b03f4f943439ad04caede4c530495c5357bc"
+	archiveSize = 4136960
+	overlaySize = 2109440
 )

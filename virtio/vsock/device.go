@@ -17,8 +17,11 @@ const (
 	queueTX
 	queueEvent
 
-	packetQueueSize = 256
-	eventQueueSize  = 16
+	// Linux fills the queue of packets to it with buffers of 4 KiB when it starts,
+	// which takes a guest's time and memory; as many as this are as much as one of
+	// its sockets buffers.
+	packetQueueSize = 64
+	eventQueueSize  = 4
 )
 
 // featureStream is the bit of VIRTIO_VSOCK_F_STREAM (section 5.10.3).

@@ -345,7 +345,7 @@ func TestNoStallWithoutReceiveBuffers(t *testing.T) {
 
 func TestThousandsOfConnections(t *testing.T) {
 	const n = 3000
-	g := newGuest(t, Config{}, 64, 256)
+	g := newGuest(t, Config{}, 32, 256)
 	l, err := g.dev.Listen(1024)
 	if err != nil {
 		t.Fatal(err)

@@ -137,7 +137,7 @@ func TestSocketFileComesAndGoes(t *testing.T) {
 // what the device and the socket hold, and no more, until the program reads.
 func TestSlowProgramStopsTheGuest(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	g := newGuest(t, Config{Path: path}, 64, 4096)
+	g := newGuest(t, Config{Path: path}, 32, 4096)
 	l, err := net.Listen("unix", path+"_80")
 	if err != nil {
 		t.Fatal(err)

@@ -131,7 +131,10 @@ func (b *bucket) fill(now time.Time) {
 	paid := min(came, b.debt)
 	b.debt -= paid
 	b.tokens += came - paid
-	b.last = b.last.Add(time.Duration(mulDiv(came, uint64(b.Refill), b.Size)))
+	// The time that these tokens took, rounded up, or a nanosecond could be had twice.
+	// It is at most what has passed, as that is a whole number.
+	took := time.Duration(mulDiv(came, uint64(b.Refill), b.Size)) + 1
+	b.last = b.last.Add(min(took, passed))
 }
 
 // wait is how long until n tokens are there, 0 if they are.

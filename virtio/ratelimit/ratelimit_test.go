@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"math"
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -40,8 +41,10 @@ func TestRateHolds(t *testing.T) {
 
 func TestWaitIsEnoughAndNotTooLong(t *testing.T) {
 	for _, b := range []Bucket{
-		{Size: 1000, Refill: time.Second}, {Size: 3, Refill: time.Second},
-		{Size: 1 << 50, Refill: time.Hour}, {Size: 7, Refill: 13 * time.Nanosecond},
+		{Size: 1000, Refill: time.Second},
+		{Size: 3, Refill: time.Second},
+		{Size: 1 << 50, Refill: time.Hour},
+		{Size: 7, Refill: 13 * time.Nanosecond},
 	} {
 		c := newClock()
 		l := newAt(Config{Ops: b}, c.now)
@@ -133,8 +136,11 @@ func TestValidate(t *testing.T) {
 		}
 	}
 	bad := []Config{
-		{Bytes: Bucket{Size: 1}}, {Ops: Bucket{Size: 1, Refill: -1}}, {Bytes: Bucket{Burst: 1}},
-		{Bytes: Bucket{Size: math.MaxUint64, Burst: 1, Refill: 1}}, {Ops: Bucket{Size: 1, Refill: maxRefill + 1}},
+		{Bytes: Bucket{Size: 1}},
+		{Ops: Bucket{Size: 1, Refill: -1}},
+		{Bytes: Bucket{Burst: 1}},
+		{Bytes: Bucket{Size: math.MaxUint64, Burst: 1, Refill: 1}},
+		{Ops: Bucket{Size: 1, Refill: maxRefill + 1}},
 	}
 	for _, c := range bad {
 		if c.Validate() == nil {
@@ -147,5 +153,50 @@ func TestTakeDoesNotAllocate(t *testing.T) {
 	l := New(Config{Bytes: PerSecond(1 << 30), Ops: PerSecond(1000)})
 	if n := testing.AllocsPerRun(100, func() { l.Take(1, 4096) }); n != 0 {
 		t.Errorf("%v allocations a request", n)
+	}
+}
+
+// TestNeverMoreThanTheRate takes at random, and counts what passes against what the
+// bucket can have given in that time.
+func TestNeverMoreThanTheRate(t *testing.T) {
+	for seed := range uint64(200) {
+		rnd := rand.New(rand.NewPCG(seed, 4))
+		b := Bucket{
+			Size: 1 + rnd.Uint64N(1<<rnd.IntN(40)), Burst: rnd.Uint64N(1 << rnd.IntN(30)),
+			Refill: time.Duration(1 + rnd.Int64N(1<<rnd.IntN(40))),
+		}
+		c := newClock()
+		l := newAt(Config{Bytes: b}, c.now)
+		start, passed, largest := c.t, 0.0, uint64(0)
+		for range 2000 {
+			n := rnd.Uint64N(2 * b.Size)
+			ok, wait := l.Take(1, n)
+			if ok {
+				passed += float64(n)
+				largest = max(largest, n)
+			}
+			if ok == (wait > 0) {
+				t.Fatalf("%+v: %v and a wait of %s", b, ok, wait)
+			}
+			switch rnd.IntN(3) {
+			case 0:
+				c.pass(wait)
+				if again, more := l.Take(1, n); !ok && !again {
+					t.Fatalf("%+v: %d bytes refused after the wait of %s, another %s", b, n, wait, more)
+				} else if !ok {
+					passed += float64(n)
+					largest = max(largest, n)
+				} else if again {
+					passed += float64(n)
+				}
+			case 1:
+				c.pass(time.Duration(rnd.Int64N(int64(b.Refill))))
+			}
+		}
+		// What is larger than the bucket passes on credit, once.
+		given := float64(b.Size) + float64(b.Burst) + float64(largest) + float64(b.Size)*float64(c.t.Sub(start))/float64(b.Refill)
+		if passed > given*1.0001 {
+			t.Errorf("%+v: %.0f bytes passed, the bucket had %.0f", b, passed, given)
+		}
 	}
 }

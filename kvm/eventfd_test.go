@@ -134,3 +134,23 @@ func BenchmarkEventFDSignal(b *testing.B) {
 		_ = e.Signal()
 	}
 }
+
+func TestEventFDPending(t *testing.T) {
+	e := newEventFD(t)
+	for _, want := range []bool{false, true, true} {
+		if got, err := e.Pending(); got != want || err != nil {
+			t.Errorf("pending: %v, %v, want %v", got, err, want)
+		}
+		check(t, e.Signal())
+	}
+	if n, err := e.TryRead(); n != 3 || err != nil {
+		t.Errorf("looking took something away: %d left of 3, %v", n, err)
+	}
+	if n := testing.AllocsPerRun(100, func() { _, _ = e.Pending() }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	check(t, e.Close())
+	if _, err := e.Pending(); !errors.Is(err, ErrClosed) {
+		t.Errorf("a closed one: %v", err)
+	}
+}

@@ -38,6 +38,14 @@ func extended() Config {
 	return c
 }
 
+// withPCI is a machine whose devices are on PCI.
+func withPCI() Config {
+	c := machine(2)
+	c.Devices = append(c.Devices, PCIHost(0, 0xC000_0000, 0xCFFF_FFFF))
+	c.Tables = append(c.Tables, MCFG(0xE000_0000, 0, 0, 0))
+	return c
+}
+
 // pciHost is the bridge of a PCI Express segment, with all that its issue needs
 // from the encoder.
 func pciHost() aml.Term {

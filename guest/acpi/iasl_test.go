@@ -44,6 +44,7 @@ func TestIASL(t *testing.T) {
 		"machine":  machine(4),
 		"small":    {Base: 0xE_0000, Limit: 0x10_0000, CPUs: 1, LocalAPIC: 0xFEE0_0000, IOAPIC: 0xFEC0_0000, SleepControl: 0x600},
 		"extended": extended(),
+		"pci":      withPCI(),
 	}
 	for name, c := range configs {
 		// iasl takes no RSDP, the first; TestWalk checks it.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/gureum/gureum/guest/memory"
 )
 
 // take is Next for tests in which it must give a chain.
@@ -188,6 +190,43 @@ func TestOverlaps(t *testing.T) {
 	for _, test := range tests {
 		if got := a.Overlaps(test.q); got != test.want || test.q.Overlaps(a) != test.want {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
+		}
+	}
+}
+
+// TestTheHole: neither rings nor buffers reach into the MMIO hole, or over it.
+func TestTheHole(t *testing.T) {
+	m, err := memory.New(memory.Config{Size: 4 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = m.Close() })
+	const edge = memory.HoleStart
+	good := Config{Size: 16, Desc: edge - 0x1000, Driver: edge - 0x800, Device: memory.HoleEnd}
+	q, err := New(m, good)
+	if err != nil {
+		t.Fatalf("rings up to the hole's edges: %v", err)
+	}
+	for name, spoil := range map[string]func(*Config){
+		"table over its start":    func(c *Config) { c.Desc = edge - 16 },
+		"avail over its start":    func(c *Config) { c.Driver = edge - 2 },
+		"used over its start":     func(c *Config) { c.Device = edge - 4 },
+		"used inside":             func(c *Config) { c.Device = edge + 0x1000 },
+		"avail up to its end":     func(c *Config) { c.Driver = memory.HoleEnd - 36 },
+		"table over its end":      func(c *Config) { c.Desc = memory.HoleEnd - 16 },
+		"table behind all RAM":    func(c *Config) { c.Desc = 5 << 30 },
+		"used over the RAM's end": func(c *Config) { c.Device = 5<<30 - 8 },
+	} {
+		cfg := good
+		spoil(&cfg)
+		if _, err := New(m, cfg); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	for gpa, ok := range map[uint64]bool{edge - 8: true, edge - 7: false, edge: false, memory.HoleEnd - 1: false, memory.HoleEnd: true} {
+		c := Chain{}
+		if err := q.add(&c, descriptor{addr: gpa, size: 8}, false); (err == nil) != ok {
+			t.Errorf("buffer at %#x: %v", gpa, err)
 		}
 	}
 }

@@ -13,6 +13,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// fakeBad is data of a message that a fakeVM refuses.
+const fakeBad = 0xBAD
+
 // fakeVM keeps what a VM was told.
 type fakeVM struct {
 	mu     sync.Mutex
@@ -28,7 +31,7 @@ func (f *fakeVM) SetGSIRouting(r []kvm.Route) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sets++
-	if f.refuse {
+	if f.refuse || slices.ContainsFunc(r, func(r kvm.Route) bool { return r.MSI.Data == fakeBad }) {
 		return errors.New("refused")
 	}
 	f.routes = slices.Clone(r)

@@ -114,8 +114,31 @@ func (m *MSIX) AfterWrite(f *Function, offset, size int) {
 			// What was signalled while the function had no interrupts is no news.
 			_, _ = m.vectors[i].event.TryRead()
 		}
+	}
+	m.routeAll()
+	for i := range m.vectors {
 		m.settle(&m.vectors[i])
 	}
+}
+
+// routeAll changes KVM's table once for all vectors that are let through. If KVM
+// refuses, settle tries each by itself.
+func (m *MSIX) routeAll() {
+	if !m.enabled || m.masked {
+		return
+	}
+	var routes []kvm.Route
+	for i := range m.vectors {
+		if v := &m.vectors[i]; !v.masked {
+			routes = append(routes, v.route())
+		}
+	}
+	_ = m.router.Set(routes...)
+}
+
+// route is where the vector's GSI is to lead.
+func (v *vector) route() kvm.Route {
+	return kvm.MSIRoute(v.gsi, kvm.MSI{Address: uint64(v.words[1])<<32 | uint64(v.words[0]&^vectorAddrIgnore), Data: v.words[2]})
 }
 
 // settle binds a vector to KVM or takes it away, as masks and table say.
@@ -127,8 +150,7 @@ func (m *MSIX) settle(v *vector) {
 		}
 		return
 	}
-	msi := kvm.MSI{Address: uint64(v.words[1])<<32 | uint64(v.words[0]&^vectorAddrIgnore), Data: v.words[2]}
-	if err := m.router.Set(v.gsi, msi); err != nil {
+	if err := m.router.Set(v.route()); err != nil {
 		m.check("route", v, err)
 		return
 	}

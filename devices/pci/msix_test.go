@@ -214,6 +214,35 @@ func TestRefusedRoute(t *testing.T) {
 	}
 }
 
+// TestRoutesChangeAtOnce holds that unmasking the function changes the table once,
+// however many vectors it has, and that one bad message spoils no other.
+func TestRoutesChangeAtOnce(t *testing.T) {
+	b := newMSIXBus(t, 20)
+	b.control(msixEnable | msixFunctionMask)
+	for v := range 20 {
+		b.unmask(v, uint32(0x40+v))
+	}
+	if b.vm.sets != 0 {
+		t.Errorf("the table was changed %d times while the function is masked", b.vm.sets)
+	}
+	b.control(msixEnable)
+	if b.vm.sets != 1 || len(b.vm.bound) != 20 {
+		t.Errorf("the table was changed %d times, %d vectors are bound", b.vm.sets, len(b.vm.bound))
+	}
+	for v := range 20 {
+		if m, ok := b.vm.route(b.gsi(v)); !ok || m.Data != uint32(0x40+v) {
+			t.Errorf("vector %d: %+v, %v", v, m, ok)
+		}
+	}
+	b.control(msixEnable | msixFunctionMask)
+	b.entry(7, vectorData, 0x77)
+	b.entry(8, vectorData, fakeBad)
+	b.control(msixEnable)
+	if m, _ := b.vm.route(b.gsi(7)); m.Data != 0x77 || len(b.vm.bound) != 19 {
+		t.Errorf("vector 7 leads to %+v, %d vectors are bound", m, len(b.vm.bound))
+	}
+}
+
 func TestRouterHasAnEnd(t *testing.T) {
 	r := NewRouter(newFakeVM())
 	first, err := r.Allocate(2048)
@@ -222,6 +251,9 @@ func TestRouterHasAnEnd(t *testing.T) {
 	}
 	if _, err := r.Allocate(2048); !errors.Is(err, ErrNoGSI) {
 		t.Errorf("4096 interrupts gave %v", err)
+	}
+	if _, err := r.Allocate(maxRoutes - len(kvm.DefaultRoutes()) - 2048); err != nil {
+		t.Errorf("the last interrupts: %v", err)
 	}
 	f, _ := NewFunction(Identity{}, [maxBARs]BAR{}, nil)
 	if _, err := NewMSIX(f, r, 2049, 0, 0, 0, nil); err == nil {

@@ -16,11 +16,11 @@ type VM interface {
 	RemoveIRQFD(e *kvm.EventFD, gsi uint32) error
 }
 
-// firstMSI is the first GSI that is no pin of the I/O APIC; maxGSIs is how many
-// there are in all (KVM_MAX_IRQ_ROUTES of arch/x86/include/asm/kvm_host.h).
+// firstMSI is the first GSI that is no pin of the I/O APIC; maxRoutes is how many
+// routes a table can have (KVM_MAX_IRQ_ROUTES of include/linux/kvm_host.h).
 const (
-	firstMSI = kvm.IOAPICPins
-	maxGSIs  = 4096
+	firstMSI  = kvm.IOAPICPins
+	maxRoutes = 4096
 )
 
 // ErrNoGSI says that all of KVM's interrupt routes are taken.
@@ -33,51 +33,62 @@ type Router struct {
 	vm VM
 
 	mu     sync.Mutex
-	next   uint32
 	routes []kvm.Route
+	// at is the place in routes of each GSI that was handed out, 0 if it has none
+	// yet: that place is a pin's.
+	at []int
 }
 
 // NewRouter makes a router whose table has the interrupt controllers' pins only.
 func NewRouter(vm VM) *Router {
-	return &Router{vm: vm, next: firstMSI, routes: kvm.DefaultRoutes()}
+	return &Router{vm: vm, routes: kvm.DefaultRoutes()}
 }
 
 // Allocate hands out n GSIs in a row and returns the first. They lead nowhere yet.
 func (r *Router) Allocate(n int) (uint32, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// Pins below 16 have two routes each, which the table's limit has to hold too.
-	if n < 0 || uint64(r.next)+uint64(n) > maxGSIs-16 {
+	if n < 0 || len(kvm.DefaultRoutes())+len(r.at)+n > maxRoutes {
 		return 0, fmt.Errorf("%d interrupts: %w", n, ErrNoGSI)
 	}
-	first := r.next
-	r.next += uint32(n)
-	return first, nil
+	first := firstMSI + len(r.at)
+	r.at = append(r.at, make([]int, n)...)
+	return uint32(first), nil
 }
 
-// Set makes gsi lead to m. If KVM refuses, the table stays as it was: one device's
+// Set makes GSIs lead to messages, all of them with one change of the table, or with
+// none if they do already. If KVM refuses, the table stays as it was: one device's
 // nonsense does not take the others' interrupts away.
-func (r *Router) Set(gsi uint32, m kvm.MSI) error {
+func (r *Router) Set(routes ...kvm.Route) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	route := kvm.MSIRoute(gsi, m)
-	at := slices.IndexFunc(r.routes, func(o kvm.Route) bool { return o.GSI == gsi })
-	if at < 0 {
-		r.routes = append(r.routes, route)
-		err := r.vm.SetGSIRouting(r.routes)
-		if err != nil {
-			r.routes = r.routes[:len(r.routes)-1]
-		}
-		return err
-	}
-	old := r.routes[at]
-	if old == route {
+	if !r.news(routes) {
 		return nil
 	}
-	r.routes[at] = route
-	err := r.vm.SetGSIRouting(r.routes)
-	if err != nil {
-		r.routes[at] = old
+	table := slices.Clone(r.routes)
+	for _, route := range routes {
+		if at := r.at[route.GSI-firstMSI]; at != 0 {
+			table[at] = route
+		} else {
+			table = append(table, route)
+		}
 	}
-	return err
+	if err := r.vm.SetGSIRouting(table); err != nil {
+		return err
+	}
+	for at := len(r.routes); at < len(table); at++ {
+		r.at[table[at].GSI-firstMSI] = at
+	}
+	r.routes = table
+	return nil
+}
+
+// news tells whether any of the routes differs from the table.
+func (r *Router) news(routes []kvm.Route) bool {
+	for _, route := range routes {
+		if at := r.at[route.GSI-firstMSI]; at == 0 || r.routes[at] != route {
+			return true
+		}
+	}
+	return false
 }

@@ -164,7 +164,7 @@ func TestNoCrashCorrupts(t *testing.T) {
 				backing = pattern(70_000, 1)
 			}
 			rnd := rand.New(rand.NewPCG(7, 7))
-			run := recordRun(t, create(t, l), backing, int(l.Size), 40, rnd)
+			run := recordRun(t, create(t, l), backing, int(l.Size), 25, rnd)
 			checked := 0
 			run.verifyAll(t, rnd, func(n int, m *memory) {
 				if n%(len(run.ops)/8) == 0 {

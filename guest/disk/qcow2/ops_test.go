@@ -158,7 +158,7 @@ func TestRandomWorkMatchesPlainBytes(t *testing.T) {
 				o := &oracle{d: openOn(t, m, backing), want: make([]byte, l.Size), weak: make([]bool, l.Size)}
 				copy(o.want, backing)
 				rnd := rand.New(rand.NewPCG(1, uint64(l.ClusterSize)))
-				for range steps(l, 400) {
+				for range steps(l, 200) {
 					o.step(t, rnd, func() {
 						if err := o.d.Close(); err != nil {
 							t.Fatal(err)

@@ -1,6 +1,7 @@
 package blk
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -39,6 +40,10 @@ func (p *pool) start(r *request) {
 
 func (p *pool) work() {
 	defer p.wg.Done()
+	// The thread is this worker's own. The kernel ends a request of a ring on the
+	// thread that submitted it, so a lane's thread must not be lent to a call that
+	// waits long, such as a discard. It goes away with the worker.
+	runtime.LockOSThread()
 	var x executor
 	for {
 		p.idle.Add(1)

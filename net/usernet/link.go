@@ -111,41 +111,45 @@ func (l *link) shut() {
 
 // Readv gives the guest its next frame; see virtio/net's Backend.
 func (n *Network) Readv(_ int, iov [][]byte, wait bool) (int, error) {
-	for {
-		p := n.link.next(wait)
-		if p == nil {
-			return 0, nil
-		}
-		size := n.put(p, iov)
-		p.DecRef()
-		if size > 0 {
-			return size, nil
-		}
-	}
-}
-
-// put writes a frame with its header into iov; 0 if the guest cannot take it.
-func (n *Network) put(p *stack.PacketBuffer, iov [][]byte) int {
-	var h [vnetHeader]byte
-	if g := p.GSOOptions; g.NeedsCsum {
-		h[0] = flagNeedsCsum
-		binary.LittleEndian.PutUint16(h[2:], uint16(p.HeaderSize()))
-		binary.LittleEndian.PutUint16(h[6:], etherHeader+g.L3HdrLen)
-		binary.LittleEndian.PutUint16(h[8:], g.CsumOffset)
-		if g.Type == stack.GSOTCPv4 && p.Data().Size() > int(g.MSS) {
-			h[1] = gsoTCPv4
-			binary.LittleEndian.PutUint16(h[4:], g.MSS)
-		}
-		if n.offloads.Load()&offloadTSO4 == 0 {
-			return 0 // made before the guest switched it off; TCP sends it again
-		}
-	}
 	w := scatter{iov: iov}
+	var h [vnetHeader]byte
+	if f := n.segments.next(); f != nil {
+		w.write(h[:])
+		w.write(f)
+		return w.n, nil
+	}
+	p := n.link.next(wait)
+	if p == nil {
+		return 0, nil
+	}
+	defer p.DecRef()
+	if g := p.GSOOptions; g.NeedsCsum {
+		if n.offloads.Load()&(offloadCsum|offloadTSO4) != offloadCsum|offloadTSO4 {
+			n.segments.load(p)
+			w.write(h[:])
+			w.write(n.segments.next())
+			return w.n, nil
+		}
+		describe(&h, p)
+	}
 	w.write(h[:])
 	for _, part := range p.AsSlices() {
 		w.write(part)
 	}
-	return w.n
+	return w.n, nil
+}
+
+// describe says in a frame's header what is left to do for the guest.
+func describe(h *[vnetHeader]byte, p *stack.PacketBuffer) {
+	g := p.GSOOptions
+	h[0] = flagNeedsCsum
+	binary.LittleEndian.PutUint16(h[2:], uint16(p.HeaderSize()))
+	binary.LittleEndian.PutUint16(h[6:], etherHeader+g.L3HdrLen)
+	binary.LittleEndian.PutUint16(h[8:], g.CsumOffset)
+	if g.Type == stack.GSOTCPv4 && p.Data().Size() > int(g.MSS) {
+		h[1] = gsoTCPv4
+		binary.LittleEndian.PutUint16(h[4:], g.MSS)
+	}
 }
 
 // scatter writes into slices one after the other. What does not fit is left out.

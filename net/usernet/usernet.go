@@ -81,6 +81,7 @@ type Network struct {
 	stack    *stack.Stack
 	link     *link
 	offloads atomic.Uint32
+	segments segmenter // of Readv's caller
 
 	ctx     context.Context // ends with the network
 	cancel  context.CancelFunc

@@ -222,7 +222,10 @@ func (c *Core) reset() {
 	c.clear()
 }
 
-// Generation changes when the configuration space does (section 2.5).
+// Generation changes when the configuration space has: with the device's call of
+// Interrupt.Config (section 2.5.3). A driver that reads a long field in the moment
+// between the change and that call may see halves of two values and one generation;
+// the interrupt that follows makes it read again.
 func (c *Core) Generation() uint32 { return c.generation.Load() }
 
 // ReadConfig reads the device's configuration space.

@@ -230,3 +230,40 @@ func TestTheHole(t *testing.T) {
 		}
 	}
 }
+
+// TestEachStepDoesNotAllocate is for devices with a loop of their own.
+func TestEachStepDoesNotAllocate(t *testing.T) {
+	for _, eventIdx := range []bool{false, true} {
+		d, q := newDriver(t, Config{Size: 8, EventIdx: eventIdx})
+		for h := range uint16(3) {
+			d.chain(h, descriptor{addr: testBuffers, size: 64, flags: flagWrite})
+		}
+		chains, used := make([]Chain, 3), make([]Used, 0, 3)
+		steps := func() {
+			for h := range uint16(3) {
+				d.publish(h)
+			}
+			used = used[:0]
+			for i := range chains {
+				if ok, err := q.Next(&chains[i]); !ok {
+					t.Fatal(err)
+				}
+				used = append(used, Used{chains[i].Head, 1})
+			}
+			q.Unget()
+			if ok, err := q.Next(&chains[2]); !ok {
+				t.Fatal(err)
+			}
+			q.Put(used[2].Head, 1)
+			q.PutAll(used[:2])
+			q.Flush()
+			q.EnableKicks()
+			q.DisableKicks()
+			q.Counters()
+		}
+		steps()
+		if n := testing.AllocsPerRun(100, steps); n != 0 {
+			t.Errorf("event index %v: %v allocations", eventIdx, n)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/gureum/gureum/guest/userland"
@@ -9,9 +10,16 @@ import (
 // Parameters of the kernel command line that every guest gets
 // (Documentation/admin-guide/kernel-parameters.txt).
 const (
-	// The console uses RTS/CTS, without which a long paste would be lost. A panic
-	// resets the machine at once where the kernel has no pvpanic driver.
-	baseCmdline = "console=ttyS0,115200n8r panic=-1"
+	// A panic resets the machine at once where the kernel has no pvpanic driver.
+	baseCmdline = "panic=-1"
+	// The console uses RTS/CTS, without which a long paste would be lost.
+	serialCmdline = "console=ttyS0,115200n8r"
+	// A kernel that has the driver built in prints on the serial port up to the
+	// moment when the driver takes over, and says nothing twice.
+	virtioCmdline = "earlycon=uart8250,io,0x3f8,115200n8 console=hvc0"
+	// Any other may get its driver late or never. The last console that is there
+	// is the one that programs talk to.
+	bothCmdline = serialCmdline + " console=hvc0"
 	// Each byte on a serial port costs exits, so only warnings come out.
 	quietCmdline = "quiet"
 	// The agent is at the second serial port, or comes by vsock where the kernel has
@@ -30,7 +38,7 @@ const lowMemory = 64 << 20
 // commandLine is the kernel command line of a machine, with words that name its
 // devices. What the user appends comes last and so wins.
 func commandLine(c *Config, devices ...string) string {
-	words := []string{baseCmdline}
+	words := []string{consoleCmdline(c), baseCmdline}
 	if !c.Verbose {
 		words = append(words, quietCmdline)
 	}
@@ -55,4 +63,20 @@ func commandLine(c *Config, devices ...string) string {
 		words = append(words, c.Append)
 	}
 	return strings.Join(words, " ")
+}
+
+// consoleCmdline says where the kernel's console is.
+func consoleCmdline(c *Config) string {
+	switch {
+	case !c.virtioFirst():
+		return serialCmdline
+	case c.Kernel == "":
+		return virtioCmdline
+	}
+	return bothCmdline
+}
+
+// namesConsole tells whether words for the command line choose a console.
+func namesConsole(cmdline string) bool {
+	return slices.ContainsFunc(strings.Fields(cmdline), func(w string) bool { return strings.HasPrefix(w, "console=") })
 }

@@ -56,8 +56,10 @@ type Config struct {
 	// Verbose lets the kernel print its messages on the first serial port;
 	// otherwise only what matters comes out, as each byte costs an exit.
 	Verbose bool
-	// Console receives what the guest writes to its first serial port, where
-	// kernels print. nil discards it. The machine keeps the last lines anyway.
+	// Terminal is which device is the guest's console; "" is TerminalSerial.
+	Terminal Terminal
+	// Console receives what the guest writes to its consoles. nil discards it. The
+	// machine keeps the last lines anyway.
 	Console io.Writer
 	// Transport is how virtio devices reach the guest; "" is TransportAuto.
 	Transport Transport
@@ -65,13 +67,17 @@ type Config struct {
 	RNG RNG
 	// Balloon returns the guest's memory to the host.
 	Balloon Balloon
+	// Shares are folders of the host that the guest can mount.
+	Shares []Share
+	// PMEM are files in the guest's address space.
+	PMEM []PMEM
 	// NICs are the guest's network interfaces; there is none by default.
 	NICs []NIC
+	// Vsock is the guest's socket device.
+	Vsock Vsock
 	// CacheDir holds unpacked kernels; "" is a folder of the user's cache.
 	CacheDir string
 	// KVM is the path of the KVM device; "" is /dev/kvm.
-	// Vsock is the guest's socket device.
-	Vsock Vsock
 	KVM string
 	// Disks are the guest's disks, /dev/vda first. See Disk.
 	Disks []Disk

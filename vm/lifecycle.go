@@ -129,13 +129,21 @@ func (m *Machine) supervise() {
 		slog.Error("stop the virtual CPUs", "name", m.config.Name, "error", err)
 	}
 	m.virtio.stop()
-	m.platform.drain()
+	m.drain()
 	m.mu.Lock()
 	m.state = Stopped
 	m.outcome = outcome
 	m.mu.Unlock()
 	slog.Info("machine stopped", "name", m.config.Name, "reason", outcome.Reason.String())
 	close(m.stopped)
+}
+
+// drain lets everything that the guest wrote come out.
+func (m *Machine) drain() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	m.console.drain(ctx)
+	m.platform.drain(ctx)
 }
 
 // deviceEvent is called by devices, on the thread of the vCPU that wrote to them.

@@ -27,9 +27,10 @@ type Machine struct {
 	platform *platform
 	virtio   virtioSet
 	balloon  *balloon.Device // nil for none
+	console  virtioConsole
 	nics     []*virtionet.Device
-	disks    []*blk.Device
 	vsock    guestVsock
+	disks    []*blk.Device
 
 	mu       sync.Mutex
 	state    State
@@ -58,6 +59,7 @@ func New(config Config) (*Machine, error) {
 		ended:   make(chan Outcome, 1),
 		stopped: make(chan struct{}),
 	}
+	m.console.sink = newConsoleSink(config.Console)
 	if err := m.build(); err != nil {
 		return nil, errors.Join(err, m.release())
 	}
@@ -162,7 +164,10 @@ func (m *Machine) createIRQChips() error {
 
 func (m *Machine) createPlatform() error {
 	var err error
-	m.platform, err = newPlatform(m.kvm, m.config.Console, m.deviceEvent)
+	m.platform, err = newPlatform(m.kvm, m.console.sink, m.deviceEvent)
+	if err == nil {
+		m.console.serial = m.platform.consolePort
+	}
 	return err
 }
 

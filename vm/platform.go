@@ -54,14 +54,13 @@ type platform struct {
 	keyboard    *devices.I8042
 	acpi        *devices.ACPI
 	rtc         *devices.RTC
-	tail        *ring
 	irqs        []*kvm.EventFD
 	vm          *kvm.VM
 }
 
 // newPlatform makes the devices and puts them on the buses.
 func newPlatform(vm *kvm.VM, console io.Writer, onEvent devices.EventFunc) (*platform, error) {
-	p := &platform{vm: vm, tail: newRing(consoleTail), pio: devices.NewBus(devices.KindPIO), mmio: devices.NewBus(devices.KindMMIO)}
+	p := &platform{vm: vm, pio: devices.NewBus(devices.KindPIO), mmio: devices.NewBus(devices.KindMMIO)}
 	if err := p.populate(console, onEvent); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
@@ -77,11 +76,7 @@ func (p *platform) populate(console io.Writer, onEvent devices.EventFunc) error 
 		}
 		lines[gsi] = line
 	}
-	out := io.Writer(p.tail)
-	if console != nil {
-		out = &tee{p.tail, console}
-	}
-	p.console = devices.NewSerial(lines[gsiCOM1], out)
+	p.console = devices.NewSerial(lines[gsiCOM1], console)
 	p.agentPort = newSerialPort()
 	p.agent = devices.NewSerial(lines[gsiCOM2], p.agentPort.guestSide())
 	p.agentPort.connect(p.agent.Input())
@@ -138,9 +133,7 @@ func (p *platform) interrupt(gsi uint32) (devices.Interrupt, error) {
 }
 
 // drain lets everything that the guest wrote come out, and ends the agent port.
-func (p *platform) drain() {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
-	defer cancel()
+func (p *platform) drain(ctx context.Context) {
 	_ = p.console.Flush(ctx)
 	_ = p.agent.Flush(ctx)
 	p.agentPort.hangUp()

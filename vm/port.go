@@ -86,10 +86,3 @@ func (m *Machine) AgentPort() io.ReadWriteCloser {
 	m.platform.agentPort.plugged.Store(true)
 	return m.platform.agentPort
 }
-
-// ConsoleInput writes to the guest's first serial port. A write waits until the
-// guest has taken the bytes; after the machine's end it fails.
-func (m *Machine) ConsoleInput() io.Writer { return m.platform.consolePort }
-
-// ConsoleTail is the end of what the guest wrote to its first serial port.
-func (m *Machine) ConsoleTail() []byte { return m.platform.tail.bytes() }

@@ -35,7 +35,10 @@ func (m *Machine) virtioDevices() ([]virtio.Device, error) {
 	for _, kind := range [...]func() ([]virtio.Device, error){
 		m.newRNG,
 		m.newDisks,
+		m.newPMEM,
+		m.newShares,
 		m.newBalloon,
+		m.newConsole,
 		m.newNICs,
 		m.newVsock,
 	} {
@@ -57,10 +60,19 @@ func (c *Config) checkDevices() error {
 	if err := checkDisks(c); err != nil {
 		return err
 	}
+	if err := checkShares(c); err != nil {
+		return err
+	}
+	if err := checkPMEM(c); err != nil {
+		return err
+	}
 	if err := c.Vsock.check(); err != nil {
 		return err
 	}
 	if err := checkNICs(c); err != nil {
+		return err
+	}
+	if err := c.Terminal.check(); err != nil {
 		return err
 	}
 	if err := c.Balloon.check(c); err != nil {

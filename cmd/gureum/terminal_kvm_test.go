@@ -214,3 +214,27 @@ func TestKVMSignalsReachTheCommand(t *testing.T) {
 		t.Errorf("%q, status %d", buf[:n], cmd.ProcessState.ExitCode())
 	}
 }
+
+// TestKVMVirtioConsoleOnATerminal has the console follow the terminal's size.
+func TestKVMVirtioConsoleOnATerminal(t *testing.T) {
+	e := spawn(t, "run", "--console", "virtio", "--name", "vbox")
+	e.wait("Ctrl-] q stops the machine")
+	e.wait("#")
+	e.send("cat /sys/class/tty/console/active; stty size; tty\n")
+	e.wait("hvc0")
+	e.wait("33 101")
+	e.wait("/dev/hvc0")
+	if err := pty.Setsize(e.pty, &pty.Winsize{Rows: 50, Cols: 132}); err != nil {
+		t.Fatal(err)
+	}
+	e.send("sleep 1; stty size\n")
+	e.wait("50 132")
+	e.send("sleep 1000\n")
+	time.Sleep(500 * time.Millisecond)
+	e.send("\x03echo interrupted $((40 + 2))\n")
+	e.wait("interrupted 42")
+	e.send("poweroff -f\n")
+	if status := e.exit(); status != 0 {
+		t.Errorf("status %d, want 0", status)
+	}
+}

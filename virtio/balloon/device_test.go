@@ -233,7 +233,7 @@ func TestSteadyStateDoesNotAllocate(t *testing.T) {
 // TestHostileDriver breaks every rule there is; see virtiotest.Hammer.
 func TestHostileDriver(t *testing.T) {
 	for seed := range uint64(4) {
-		virtiotest.Hammer(t, func() virtio.Device { return newDevice(t, Config{}) }, 20000, seed,
+		virtiotest.Hammer(t, func() virtio.Device { return newDevice(t, Config{}) }, 5000, seed,
 			numbers(8000, 8001, 9), entry(FreeMemory, 1))
 	}
 }

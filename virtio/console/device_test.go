@@ -336,7 +336,7 @@ func TestHostileDriver(t *testing.T) {
 	for seed := range uint64(4) {
 		virtiotest.Hammer(t, func() virtio.Device {
 			return newDevice(t, PortConfig{Console: true}, PortConfig{Name: "a"}, PortConfig{Name: "b"})
-		}, 20000, seed, []byte{0, 0, 0, 0, 3, 0, 1, 0}, []byte{1, 0, 0, 0, 6, 0, 1, 0}, []byte{0, 0, 0, 0, 0, 0, 1, 0})
+		}, 5000, seed, []byte{0, 0, 0, 0, 3, 0, 1, 0}, []byte{1, 0, 0, 0, 6, 0, 1, 0}, []byte{0, 0, 0, 0, 0, 0, 1, 0})
 	}
 }
 

@@ -55,6 +55,9 @@ func (p *Port) SetConnected(on bool) {
 	}
 }
 
+// HangUp makes Write fail from now on.
+func (p *Port) HangUp() { p.in.close() }
+
 // setOpen is the guest opening or closing the port. The caller holds Device.mu.
 func (p *Port) setOpen(on bool) {
 	if p.open == on {

@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/gureum/gureum/vm"
 )
 
 // sessionMode says what a session does beside waiting for the machine.
@@ -13,7 +15,7 @@ type sessionMode int
 const (
 	// modeAgent runs a command or a shell through the guest's agent.
 	modeAgent sessionMode = iota
-	// modeSerial connects the terminal to the first serial port.
+	// modeSerial connects the terminal to the guest's console.
 	modeSerial
 	// modeHeadless only waits.
 	modeHeadless
@@ -29,12 +31,14 @@ func (o *runOptions) checkConsole() error {
 	}
 	bare := (o.config.Initrd != "" || o.image.booted != nil) && !command
 	switch {
-	case o.console == "serial":
+	case o.console == "serial", o.console == "virtio":
 		if command {
-			return fmt.Errorf("--console serial gives the serial port to the terminal: leave out the command or the flag")
+			return fmt.Errorf("--console %s gives the console to the terminal: leave out the command or the flag", o.console)
 		}
+		o.config.Terminal = vm.Terminal(o.console)
 		o.mode = modeSerial
 	case o.console == "auto" && bare:
+		o.config.Terminal = vm.TerminalAuto
 		o.mode = modeSerial
 	case o.console == "auto", o.console == "stderr", o.console == "off", strings.HasPrefix(o.console, consoleFile):
 		o.mode = modeAgent
@@ -42,7 +46,7 @@ func (o *runOptions) checkConsole() error {
 			o.mode = modeHeadless
 		}
 	default:
-		return fmt.Errorf("console %q: give auto, serial, stderr, off or file:PATH", o.console)
+		return fmt.Errorf("console %q: give auto, serial, virtio, stderr, off or file:PATH", o.console)
 	}
 	o.config.Agent = o.mode == modeAgent
 	o.config.NoUserLand = bare
@@ -50,7 +54,7 @@ func (o *runOptions) checkConsole() error {
 	return nil
 }
 
-// openConsole opens what the first serial port's output goes to.
+// openConsole opens what the console's output goes to.
 func (o *runOptions) openConsole(s Streams) (io.WriteCloser, error) {
 	switch {
 	case o.mode == modeSerial:

@@ -36,7 +36,7 @@ const runExample = `  gureum run                                a shell in the e
   echo 'ip addr' | gureum run -- sh         a script from standard input
   gureum run --kernel vmlinuz -- dmesg      a distribution's kernel, as it is shipped
   gureum run --kernel vmlinuz --initrd initrd.img --append "console=ttyS0 ro"
-                                            a kernel and RAM disk of your own, on its serial console
+                                            a kernel and RAM disk of your own, on its console
   gureum run --memory 1G --disk debian:12 --ssh-key ~/.ssh/id_ed25519.pub --net user
                                             an image (see gureum image), on a scratch layer
   gureum run --json -- cat /proc/cpuinfo    output, status and timings as one JSON object`
@@ -45,8 +45,8 @@ const runLong = `Run starts a virtual machine and waits for its end.
 
 With a command, the command runs in the guest: its output comes out here, apart
 from the kernel's messages, and its exit status is gureum's. Without one, a shell
-runs on this terminal; with --initrd alone, the terminal is the guest's first
-serial port. Ctrl-] q stops the machine.
+runs on this terminal; with --initrd alone, the terminal is the guest's
+console. Ctrl-] q stops the machine.
 
 Exit status: the command's own; 2 for wrong input; 69 if this host cannot run
 machines; 124 if --timeout ran out; 125 if the machine failed.`
@@ -78,7 +78,7 @@ func newRunCommand(s Streams) *cobra.Command {
 	f.Var(&o.memory, "memory", "guest memory")
 	f.StringVar(&o.config.Name, "name", "", "name of the machine and host name of the guest")
 	f.StringVar(&o.hugePages, "hugepages", "", "back guest memory with huge pages: 2M, 1G or thp")
-	f.StringVar(&o.console, "console", "auto", "where the guest's first serial port goes: auto, serial (this terminal), stderr, off or file:PATH")
+	f.StringVar(&o.console, "console", "auto", "where the guest's console goes: auto, serial or virtio (this terminal, by that device), stderr, off or file:PATH")
 	f.DurationVar(&o.timeout, "timeout", 0, "stop the machine after this `DURATION`, such as 30s")
 	f.StringArrayVarP(&o.env, "env", "e", nil, "set `NAME=VALUE` in the command's environment")
 	f.StringVarP(&o.dir, "workdir", "w", "", "run the command in this `DIR` of the guest")
@@ -87,6 +87,8 @@ func newRunCommand(s Streams) *cobra.Command {
 	o.addTransportFlags(f)
 	o.addRNGFlags(f)
 	o.addBalloonFlags(f)
+	o.addPMEMFlags(f)
+	o.addShareFlags(f)
 	o.addNICFlags(f)
 	o.addVsockFlags(f)
 	o.addDiskFlags(f)
@@ -134,6 +136,10 @@ func (o *runOptions) run(ctx context.Context, s Streams) error {
 	defer func() { _ = o.closeImages() }() // what is left, the next run removes
 	if err := o.check(); err != nil {
 		return err
+	}
+	if o.config.Terminal == vm.TerminalAuto && o.config.Kernel != "" && !isTerminal(s) {
+		// A script is not to be cut in two where the guest changes consoles.
+		o.config.Terminal = vm.TerminalSerial
 	}
 	console, err := o.openConsole(s)
 	if err != nil {

@@ -158,6 +158,7 @@ func (r *session) openTerminal() error {
 		if client := r.client.Load(); client != nil {
 			_ = client.Resize(rows, cols)
 		}
+		r.machine.ResizeConsole(rows, cols)
 	})
 	if err != nil {
 		return fmt.Errorf("take the terminal: %w", err)
@@ -188,8 +189,8 @@ func (r *session) keyboard() io.Reader {
 	}}
 }
 
-// attendSerial joins the user's terminal, or standard input, to the first
-// serial port until the machine ends.
+// attendSerial joins the user's terminal, or standard input, to the guest's
+// console until the machine ends.
 func (r *session) attendSerial() error {
 	in := io.Reader(r.input)
 	if isTerminal(r.streams) {
@@ -197,6 +198,7 @@ func (r *session) attendSerial() error {
 			return err
 		}
 		defer r.leaveTerminal()
+		r.machine.ResizeConsole(windowSize(r.streams.In))
 		in = r.keyboard()
 	}
 	copied := make(chan struct{})

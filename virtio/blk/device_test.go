@@ -509,3 +509,49 @@ func TestConfigRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestAlignedBuffers has buffers that direct I/O takes as they are, in front of
+// and behind some that it does not.
+func TestAlignedBuffers(t *testing.T) {
+	const at, size = 16, 12288
+	content := pattern(mib)
+	eachKind(t, content, func(t *testing.T, cfg Config, now func() []byte) {
+		g := start(t, cfg)
+		q := g.Queue(0)
+		want := bytes.Clone(content)
+		for i, shift := range []uint64{0, 512, 2048, 16} {
+			for _, kind := range []uint32{typeIn, typeOut} {
+				head, view := g.Alloc(headerSize)
+				copy(view, header(kind, at))
+				raw, _ := g.Alloc(size + 2*MaxBlockSize)
+				gpa := (raw+MaxBlockSize-1)&^(MaxBlockSize-1) + shift
+				data, err := g.Memory.Slice(gpa, size)
+				if err != nil {
+					t.Fatal(err)
+				}
+				end, answer := g.Alloc(1)
+				flags := uint16(virtiotest.FlagNext)
+				if kind == typeIn {
+					flags |= virtiotest.FlagWrite
+				} else {
+					copy(data, bytes.Repeat([]byte{byte(i + 1), 7}, size/2))
+					copy(want[at*512:], data)
+				}
+				answer[0] = 0xEE
+				q.WriteDesc(200, virtiotest.Descriptor{Addr: head, Len: headerSize, Flags: virtiotest.FlagNext, Next: 201})
+				q.WriteDesc(201, virtiotest.Descriptor{Addr: gpa, Len: size, Flags: flags, Next: 202})
+				q.WriteDesc(202, virtiotest.Descriptor{Addr: end, Len: 1, Flags: virtiotest.FlagWrite})
+				used := q.UsedIndex() + 1
+				q.Publish(200)
+				q.Kick()
+				g.Eventually("an answer", func() bool { return q.UsedIndex() == used })
+				if answer[0] != statusOK || !bytes.Equal(data, want[at*512:][:size]) {
+					t.Errorf("type %d, %d bytes off: status %d\n%s", kind, shift, answer[0], g.log)
+				}
+			}
+		}
+		if !bytes.Equal(now(), want) {
+			t.Error("the disk is not as it should be")
+		}
+	})
+}

@@ -29,18 +29,15 @@ type Config struct {
 	Progress func(msg string)
 }
 
-// releases are Debian's, by number.
-var releases = map[string]string{"11": "bullseye", "12": "bookworm", "13": "trixie"}
-
 // Suite gives a release's name in the archive.
 func Suite(release string) (string, error) {
-	if suite, ok := releases[release]; ok {
-		return suite, nil
-	}
-	for _, suite := range releases {
-		if suite == release {
-			return suite, nil
-		}
+	switch release {
+	case "11", "bullseye":
+		return "bullseye", nil
+	case "12", "bookworm":
+		return "bookworm", nil
+	case "13", "trixie":
+		return "trixie", nil
 	}
 	return "", fmt.Errorf("debian:%s: give 11, 12 or 13, or the release's name", release)
 }

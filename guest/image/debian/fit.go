@@ -35,7 +35,12 @@ ExecStartPre=/usr/sbin/sshd -t
 `},
 	// The seed disk is the only source: no looking for clouds on the network. A machine
 	// without one has nothing to do.
-	{"etc/cloud/cloud.cfg.d/90-gureum.cfg", "datasource_list: [ NoCloud, ConfigDrive, None ]\n"},
+	// The locale is C.UTF-8, for which there is nothing to generate.
+	{"etc/cloud/cloud.cfg.d/90-gureum.cfg", "datasource_list: [ NoCloud, ConfigDrive, None ]\nlocale: false\n"},
+	{"etc/default/locale", "LANG=C.UTF-8\n"},
+	// On a slow host udev takes longer than the usual 90 s to find the serial port, and
+	// there would be no login on it.
+	{"etc/systemd/system.conf.d/gureum.conf", "[Manager]\nDefaultDeviceTimeoutSec=600s\n"},
 	{"etc/cloud/ds-identify.cfg", "policy: search,found=first,maybe=none,notfound=disabled\n"},
 }
 

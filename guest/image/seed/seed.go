@@ -46,6 +46,10 @@ type Network struct {
 // MaxUserData bounds Config.UserData, in bytes.
 const MaxUserData = 1 << 20
 
+// keyStart begins every key in base64, behind its type: the three upper bytes of a length
+// (RFC 4253, section 6.6).
+const keyStart = " AAAA"
+
 // ErrConfig is the error of settings that cannot be.
 var ErrConfig = errors.New("cloud-init seed")
 
@@ -63,7 +67,7 @@ func (c *Config) check() error {
 		return err
 	}
 	for _, key := range c.Keys {
-		if len(strings.Fields(key)) < 2 || strings.ContainsAny(key, "\n\x00") {
+		if !strings.Contains(key, keyStart) || strings.ContainsAny(key, "\n\x00") {
 			return fmt.Errorf("%w: %.40q is not a line of authorized_keys", ErrConfig, key)
 		}
 		if strings.Contains(key, "PRIVATE KEY") {

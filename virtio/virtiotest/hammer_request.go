@@ -66,9 +66,18 @@ func (h *hammer) request(r *ring) {
 // contents of a seed, then writable ones, as the ring's style has it.
 func (h *hammer) compose(s style) {
 	h.parts = h.parts[:0]
+	if s == answerAtEnd {
+		if len(h.seeds) > 0 {
+			h.plant(h.rnd.IntN(64) == 0)
+		} else {
+			h.add(h.length(), 0)
+		}
+		h.add(4096, FlagWrite)
+		return
+	}
 	if s != writableOnly {
 		if len(h.seeds) > 0 && h.rnd.IntN(8) != 0 {
-			h.plant()
+			h.plant(true)
 		}
 		for h.rnd.IntN(3) == 0 {
 			h.add(h.length(), 0)
@@ -96,10 +105,11 @@ func (h *hammer) add(n uint32, flags uint16) {
 	h.parts = append(h.parts, Descriptor{Addr: h.place(n), Len: n, Flags: flags})
 }
 
-// plant puts a mutated seed into guest memory, in one part or in several.
-func (h *hammer) plant() {
+// plant puts a mutated seed into guest memory, in one part or in several. It may be
+// cut short only where the caller says so.
+func (h *hammer) plant(cut bool) {
 	h.bytes = append(h.bytes[:0], h.seeds[h.rnd.IntN(len(h.seeds))]...)
-	h.mutate()
+	h.mutate(cut)
 	gpa := h.place(uint32(len(h.bytes)))
 	_ = h.d.Memory.WriteAt(h.bytes, gpa)
 	for left := uint32(len(h.bytes)); left > 0; {
@@ -114,12 +124,14 @@ func (h *hammer) plant() {
 }
 
 // mutate changes bytes, words and the length of the contents.
-func (h *hammer) mutate() {
+func (h *hammer) mutate(cut bool) {
 	for h.rnd.IntN(3) != 0 && len(h.bytes) > 0 {
 		at := h.rnd.IntN(len(h.bytes))
 		switch h.rnd.IntN(8) {
 		case 0:
-			h.bytes = h.bytes[:at]
+			if cut {
+				h.bytes = h.bytes[:at]
+			}
 		case 1:
 			for range 1 + h.rnd.IntN(64) {
 				h.bytes = append(h.bytes, byte(h.rnd.Uint32()))

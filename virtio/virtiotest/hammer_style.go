@@ -10,6 +10,7 @@ const (
 	statusAtEnd        // with a last byte for the status
 	writableOnly       // buffers for what comes in
 	readableOnly       // data that goes out
+	answerAtEnd        // one seed as a whole, and room for any answer
 	numStyles
 )
 

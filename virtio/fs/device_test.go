@@ -416,3 +416,37 @@ func FuzzRequest(f *testing.F) {
 		}
 	})
 }
+
+// TestSteadyStateDoesNotAllocate holds that of what guests ask most.
+func TestSteadyStateDoesNotAllocate(t *testing.T) {
+	s, err := newServer(tree(t), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	w := newWorker(s)
+	out := make([]byte, 8192)
+	c := &queue.Chain{}
+	ask := func(req []byte) {
+		c.Readable, c.ReadLen = append(c.Readable[:0], req), uint64(len(req))
+		c.Writable, c.WriteLen = append(c.Writable[:0], out[:outHeader], out[outHeader:]), uint64(len(out))
+		if _, err := w.handle(c); err != nil || binary.LittleEndian.Uint32(out[4:]) != 0 {
+			t.Fatal(err, out[:outHeader])
+		}
+	}
+	ask(request(1, rootNode, text("file")))
+	ask(request(14, 2, u32(unix.O_RDWR, 0)))
+	for what, req := range map[string][]byte{
+		"getattr": request(3, 2, u32(0, 0, 0, 0)),
+		"read":    request(15, 2, cat(u64(1, 0), u32(4096, 0), u64(0), u32(0, 0))),
+		"write":   request(16, 2, cat(u64(1, 0), u32(4096, 0), u64(0), u32(0, 0), make([]byte, 4096))),
+	} {
+		if n := testing.AllocsPerRun(200, func() { ask(req) }); n != 0 {
+			t.Errorf("%s: %v allocations", what, n)
+		}
+	}
+}

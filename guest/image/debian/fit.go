@@ -59,15 +59,23 @@ var links = []file{
 	{"etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf"},
 }
 
-const agentUnit = `[Unit]
-Description=Gureum guest agent
-ConditionPathExists=/dev/vsock
-DefaultDependencies=no
-After=systemd-modules-load.service systemd-udevd.service
+// agentUnit is guest/agent/gureum-agent.service, word for word.
+const agentUnit = `# systemd unit of gureum-agent: install it as
+# /etc/systemd/system/gureum-agent.service, the program as
+# /usr/local/sbin/gureum-agent, and enable it:
+#   systemctl enable gureum-agent.service
+[Unit]
+Description=Gureum guest agent (commands and files for the host)
+Documentation=https://github.com/gureum/gureum/blob/main/docs/agent-protocol.md
+ConditionVirtualization=vm
+Wants=modprobe@vmw_vsock_virtio_transport.service
+After=modprobe@vmw_vsock_virtio_transport.service
 
 [Service]
 ExecStart=/usr/local/sbin/gureum-agent
 Restart=on-failure
+RestartSec=5
+OOMScoreAdjust=-900
 
 [Install]
 WantedBy=multi-user.target
@@ -91,8 +99,7 @@ func Fit(w *ext4.Writer, agent []byte, made time.Time) error {
 			return err
 		}
 		files = append(files[:len(files):len(files)],
-			file{"etc/systemd/system/gureum-agent.service", agentUnit},
-			file{"etc/modules-load.d/gureum-agent.conf", "vmw_vsock_virtio_transport\n"})
+			file{"etc/systemd/system/gureum-agent.service", agentUnit})
 		symlinks = append(symlinks[:len(symlinks):len(symlinks)],
 			file{"etc/systemd/system/multi-user.target.wants/gureum-agent.service", "/etc/systemd/system/gureum-agent.service"})
 	}

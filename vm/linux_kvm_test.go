@@ -22,7 +22,7 @@ func startLinux(t *testing.T, c Config) *linuxGuest {
 	t.Helper()
 	c.Agent = true
 	m := start(t, c)
-	client, err := agent.Dial(m.AgentPort())
+	client, err := m.DialAgent(t.Context())
 	if err != nil {
 		t.Fatalf("%v\n%s", err, m.ConsoleTail())
 	}

@@ -4,6 +4,7 @@
 //	load disk [-write] [-random] [-bs BYTES] [-depth N] [-seconds S | -requests N] PATH
 //	load tcp [-streams N] send|fetch|echo HOST:PORT AMOUNT
 //	load serve ADDRESS
+//	load vsock pipe PORT | many PORT N | knock CID PORT
 package main
 
 import (
@@ -19,7 +20,7 @@ import (
 )
 
 func main() {
-	err := errors.New("give disk, tcp or serve")
+	err := errors.New("give disk, tcp, serve or vsock")
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "disk":
@@ -28,12 +29,36 @@ func main() {
 			err = tcp(os.Args[2:])
 		case "serve":
 			err = serve(os.Args[2:])
+		case "vsock":
+			err = vsock(os.Args[2:])
 		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
 	}
+}
+
+// vsock talks to the host on its vsock: stdin to stdout, many connections, or one to
+// see whether it is hung up on.
+func vsock(args []string) error {
+	var n [2]uint32
+	for i := 1; i < len(args) && i <= len(n); i++ {
+		v, err := strconv.ParseUint(args[i], 10, 32)
+		if err != nil {
+			return fmt.Errorf("vsock: %w", err)
+		}
+		n[i-1] = uint32(v)
+	}
+	switch {
+	case len(args) == 2 && args[0] == "pipe":
+		return load.VsockPipe(n[0], os.Stdin, os.Stdout)
+	case len(args) == 3 && args[0] == "many":
+		return load.VsockMany(n[0], int(n[1]))
+	case len(args) == 3 && args[0] == "knock":
+		return load.VsockKnock(n[0], n[1])
+	}
+	return errors.New("vsock: give pipe PORT, many PORT N or knock CID PORT")
 }
 
 func disk(args []string) error {

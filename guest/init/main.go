@@ -69,6 +69,9 @@ func (g *guest) serve() {
 		Shutdown:  func(k agent.ShutdownKind) { go g.end(k) },
 	}
 	port := g.cfg.agent
+	if port != noAgent {
+		go g.takeCalls(opts)
+	}
 	if port == vsockAgent {
 		if g.serveVsock(opts) {
 			return
@@ -92,14 +95,13 @@ func (g *guest) serve() {
 	g.console()
 }
 
-// serveVsock calls the host, so that it knows without asking that the guest is up,
-// and then takes calls. It gives false where there is no vsock.
+// serveVsock calls the host, so that it knows without asking that the guest is up.
+// It gives false where there is no vsock.
 func (g *guest) serveVsock(opts agent.ServeOptions) bool {
 	call, err := agent.DialHost(agent.VsockPort)
 	if agent.NoVsock(err) {
 		return false
 	}
-	go g.takeCalls(opts)
 	if err != nil {
 		return true // nobody waits for us there: it may call later
 	}
@@ -111,14 +113,16 @@ func (g *guest) serveVsock(opts agent.ServeOptions) bool {
 	return true
 }
 
-// takeCalls serves the host's calls.
+// takeCalls serves the host's calls, where there is a vsock.
 func (g *guest) takeCalls(opts agent.ServeOptions) {
 	g.ready()
 	l, err := agent.ListenVsock(agent.VsockPort)
 	if err == nil {
 		err = agent.ServeVsock(l, opts)
 	}
-	complain("agent's vsock", err)
+	if !agent.NoVsock(err) {
+		complain("agent's vsock", err)
+	}
 }
 
 // missing says that a port is not there: its device, or what is behind it, or that

@@ -3,7 +3,7 @@
 package userland
 
 const (
-	archiveID   = "010193c67558a04569bff80771b2b03f4f943439ad04caede4c530495c5357bc"
+	archiveID   = "5e3f5f4b4f07180d8125332b0c12dca318fc4ca1ab385101c835a2ce1439ce2d"
 	archiveSize = 4136960
 	overlaySize = 2109440
 )

@@ -12,6 +12,7 @@ type config struct {
 	agent    string             // gureum.agent=PATH|vsock: the port to the host, "none" for no agent
 	asked    bool               // gureum.agent was given: there is a host that will answer
 	hostname string             // gureum.hostname=NAME
+	shares   string             // gureum.share=TAG[:ro],...: host folders to mount at /mnt/TAG
 	exec     string             // gureum.exec="COMMAND": run it on the console, then end
 	end      agent.ShutdownKind // gureum.end=poweroff|reboot|halt: how to end after exec
 }
@@ -47,6 +48,8 @@ func parseConfig(cmdline string) config {
 			cfg.agent, cfg.asked = value, true
 		case "gureum.hostname":
 			cfg.hostname = value
+		case "gureum.share":
+			cfg.shares = value
 		case "gureum.exec":
 			cfg.exec = value
 		case "gureum.end":

@@ -70,7 +70,7 @@ func (g *guest) serve() {
 	}
 	port := g.cfg.agent
 	if port != noAgent {
-		go g.takeCalls(opts)
+		takeCalls(opts)
 	}
 	if port == vsockAgent {
 		if g.serveVsock(opts) {
@@ -113,16 +113,17 @@ func (g *guest) serveVsock(opts agent.ServeOptions) bool {
 	return true
 }
 
-// takeCalls serves the host's calls, where there is a vsock.
-func (g *guest) takeCalls(opts agent.ServeOptions) {
-	g.ready()
+// takeCalls serves the host's calls, where there is a vsock. It listens when it
+// returns, so a host that has heard of the agent in any way can call it.
+func takeCalls(opts agent.ServeOptions) {
 	l, err := agent.ListenVsock(agent.VsockPort)
-	if err == nil {
-		err = agent.ServeVsock(l, opts)
+	if err != nil {
+		if !agent.NoVsock(err) {
+			complain("agent's vsock", err)
+		}
+		return
 	}
-	if !agent.NoVsock(err) {
-		complain("agent's vsock", err)
-	}
+	go func() { complain("agent's vsock", agent.ServeVsock(l, opts)) }()
 }
 
 // missing says that a port is not there: its device, or what is behind it, or that

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,6 +64,7 @@ func (g *guest) prepare() {
 	unix.Umask(0o022)
 	try("mode of /", unix.Chmod("/", 0o755)) // the kernel makes it like /tmp
 	mountAll(otherMounts)
+	mountShares(g.cfg.shares)
 	for _, l := range devLinks {
 		try("link "+l[1], unix.Symlink(l[0], l[1]))
 	}
@@ -72,6 +74,24 @@ func (g *guest) prepare() {
 	// From here on Ctrl-Alt-Del is a signal to us and not an instant reset.
 	try("Ctrl-Alt-Del", unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF))
 	g.watchButtons()
+}
+
+// mountShares mounts folders of the host (virtiofs).
+func mountShares(list string) {
+	for item := range strings.SplitSeq(list, ",") {
+		tag, mode, _ := strings.Cut(item, ":")
+		if tag == "" {
+			continue
+		}
+		var flags uintptr = noDev
+		if mode == "ro" {
+			flags |= unix.MS_RDONLY
+		}
+		dir := "/mnt/" + tag
+		_ = unix.Mkdir("/mnt", 0o755)
+		_ = unix.Mkdir(dir, 0o755) // mount says what is wrong
+		try("mount share "+tag, unix.Mount(tag, dir, "virtiofs", flags, ""))
+	}
 }
 
 // try reports a failure, unless it is only that something is there already.

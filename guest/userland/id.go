@@ -3,7 +3,7 @@
 package userland
 
 const (
-	archiveID   = "5e3f5f4b4f07180d8125332b0c12dca318fc4ca1ab385101c835a2ce1439ce2d"
+	archiveID   = "02b1492bdbc505c467a3f813b0993a8662c9a095b585d7749c522e30ac934f60"
 	archiveSize = 4136960
 	overlaySize = 2109440
 )

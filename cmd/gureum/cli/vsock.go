@@ -44,7 +44,7 @@ func (v *vsockValue) Set(s string) error {
 			if cid == 0 {
 				return fmt.Errorf("vsock option cid: 0 is nobody's address: give a number from 3")
 			}
-		case i == 0 && word != "":
+		case i == 0 && word != "" && key != "cid":
 			out.Path = word
 		case i == 0:
 			return fmt.Errorf("vsock %q: give the path of a socket, or vhost", s)

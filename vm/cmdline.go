@@ -55,6 +55,9 @@ func commandLine(c *Config, devices ...string) string {
 		}
 		words = append(words, agent)
 	}
+	if c.Agent && len(c.Shares) > 0 {
+		words = append(words, sharesCmdline(c.Shares))
+	}
 	if c.Memory < lowMemory {
 		words = append(words, lowMemoryCmdline)
 	}
@@ -79,4 +82,17 @@ func consoleCmdline(c *Config) string {
 // namesConsole tells whether words for the command line choose a console.
 func namesConsole(cmdline string) bool {
 	return slices.ContainsFunc(strings.Fields(cmdline), func(w string) bool { return strings.HasPrefix(w, "console=") })
+}
+
+// sharesCmdline tells the embedded init what to mount at /mnt/TAG.
+func sharesCmdline(shares []Share) string {
+	var tags []string
+	for _, s := range shares {
+		tag := s.Tag
+		if s.ReadOnly {
+			tag += ":ro"
+		}
+		tags = append(tags, tag)
+	}
+	return "gureum.share=" + strings.Join(tags, ",")
 }

@@ -22,6 +22,10 @@ func TestConsoleOnTheCommandLine(t *testing.T) {
 			t.Errorf("%+v: %q", tt.config, got)
 		}
 	}
+	shares := Config{Agent: true, Shares: []Share{{Tag: "a"}, {Tag: "b", ReadOnly: true}}}
+	if got := commandLine(&shares); !strings.Contains(got, " gureum.share=a,b:ro") {
+		t.Error(got)
+	}
 	if err := Terminal("vga").check(); err == nil {
 		t.Error("a console that does not exist is taken")
 	}

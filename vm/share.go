@@ -11,6 +11,8 @@ import (
 // Share is a folder of the host that the guest can mount:
 //
 //	mount -t virtiofs TAG /mnt
+//
+// With the agent as init it is mounted at /mnt/TAG from the start.
 type Share struct {
 	// Dir is the folder.
 	Dir string

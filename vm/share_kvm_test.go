@@ -13,7 +13,7 @@ import (
 
 // shareTree has a guest do all that can be done in a folder.
 const shareTree = `set -e
-cd /mnt
+cd /mnt/data
 echo hello > a; cat a; cp a b; mv b c; ln c hard; ln -s c sym; cat sym
 test "$(stat -c %h c)" = 2
 mkdir -p d/e/f; rmdir d/e/f; mv d moved; test -d moved/e
@@ -25,7 +25,7 @@ rm hard; test "$(stat -c %h c)" = 1
 mkfifo p; test -p p; rm p
 ! mknod dev c 1 3 2>/dev/null
 dd if=/dev/urandom of=big bs=1M count=16 2>/dev/null; sync; sha256sum < big | cut -c1-64 > big.sum
-df /mnt > /dev/null
+df . > /dev/null
 i=0; while [ $i -lt 1000 ]; do : > moved/f$i; i=$((i+1)); done
 test "$(ls moved | wc -l)" = 1001
 ls many | wc -l
@@ -43,7 +43,6 @@ func TestKVMShare(t *testing.T) {
 		}
 	}
 	g := startLinux(t, Config{CPUs: 2, Shares: []Share{{Dir: dir, Tag: "data"}}})
-	g.sh("mount -t virtiofs data /mnt")
 	out := g.sh(shareTree)
 	if lines := strings.Fields(out); len(lines) != 3 || lines[2] != "10000" {
 		t.Errorf("%q", out)
@@ -61,7 +60,7 @@ func TestKVMShare(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "fresh"), bytes.Repeat([]byte("new"), 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := g.sh("sleep 2; wc -c < /mnt/fresh; umount /mnt; mount -t virtiofs data /mnt; cat /mnt/c"); got != "3145728\nhello" {
+	if got := g.sh("sleep 2; wc -c < /mnt/data/fresh; umount /mnt/data; mount -t virtiofs data /mnt; cat /mnt/c"); got != "3145728\nhello" {
 		t.Errorf("%q", got)
 	}
 	if log := g.sh("dmesg"); strings.Contains(log, "fuse:") && strings.Contains(log, "error") {
@@ -83,7 +82,7 @@ func TestKVMShareReadOnly(t *testing.T) {
 		}
 	}
 	g := startLinux(t, Config{Shares: []Share{{Dir: dir, Tag: "data", ReadOnly: true}}})
-	g.sh("mount -t virtiofs data /mnt; cat /mnt/file")
+	g.sh("umount /mnt/data; mount -t virtiofs data /mnt; cat /mnt/file")
 	for _, script := range []string{"echo x > /mnt/file", "rm /mnt/file", "mkdir /mnt/d", "chmod 777 /mnt/file", "cat /mnt/link", "mv /mnt/file /mnt/g"} {
 		if out, status := g.try(script); status == 0 {
 			t.Errorf("%s succeeds: %s", script, out)

@@ -55,10 +55,15 @@ func New(c Config) (*Device, error) {
 	return d, nil
 }
 
-// CheckTag tells what is wrong with a tag.
+// CheckTag tells what is wrong with a tag. It must do as a word of the kernel command
+// line and as the name of a folder.
 func CheckTag(tag string) error {
-	if tag == "" || len(tag) > MaxTag || strings.ContainsAny(tag, "\x00/\n ,") {
-		return fmt.Errorf("tag %q: give 1 to %d bytes without space, comma and slash", tag, MaxTag)
+	good := tag != "" && len(tag) <= MaxTag && tag[0] != '.'
+	for _, c := range tag {
+		good = good && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("._-", c))
+	}
+	if !good {
+		return fmt.Errorf("tag %q: give 1 to %d letters, digits, hyphens, underscores and inner dots", tag, MaxTag)
 	}
 	return nil
 }

@@ -323,7 +323,7 @@ func TestMalformed(t *testing.T) {
 }
 
 func TestTag(t *testing.T) {
-	for _, tag := range []string{"", "a b", "a/b", strings.Repeat("x", 37)} {
+	for _, tag := range []string{"", "a b", "a/b", "..", "a:b", "a\"", strings.Repeat("x", 37)} {
 		if CheckTag(tag) == nil {
 			t.Errorf("tag %q is taken", tag)
 		}

@@ -11,7 +11,7 @@ import (
 
 // addShareFlags adds the flags of shared folders.
 func (o *runOptions) addShareFlags(f *pflag.FlagSet) {
-	f.Var((*shareList)(&o.config.Shares), "share", "share a folder, `HOSTDIR:TAG[:ro]`, that the guest can mount: mount -t virtiofs TAG /mnt")
+	f.Var((*shareList)(&o.config.Shares), "share", "share a folder, `HOSTDIR:TAG[:ro]`, which the embedded guest has at /mnt/TAG; others: mount -t virtiofs TAG DIR")
 }
 
 // shareList is a flag that may be repeated.

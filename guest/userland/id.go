@@ -3,7 +3,7 @@
 package userland
 
 const (
-	archiveID   = "89fead06a0e22f3d349df7f6aff3853675c1fb8c610b7936c3d86d5185c73dbf"
+	archiveID   = "02b1492bdbc505c467a3f813b0993a8662c9a095b585d7749c522e30ac934f60"
 	archiveSize = 4136960
 	overlaySize = 2109440
 )

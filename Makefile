@@ -35,7 +35,7 @@ endef
 
 .PHONY: build
 build: ## build the programs into bin
-	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/gureum ./cmd/lab ./cmd/bench ./cmd/load
+	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/gureum ./cmd/lab ./cmd/bench ./cmd/load ./cmd/gureum-agent
 
 .PHONY: demo
 demo: setup build ## boot the embedded Linux guest to a result on the screen

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/gureum/gureum/devices"
 	"github.com/gureum/gureum/vcpu"
@@ -27,6 +28,7 @@ func (m *Machine) Start() error {
 		return &HostError{fmt.Errorf("start the virtual CPUs: %w", err)}
 	}
 	m.state = Running
+	m.trim = time.AfterFunc(trimDelay, trim)
 	go m.supervise()
 	m.notify(EventStarted)
 	return nil
@@ -125,6 +127,7 @@ func (m *Machine) end(o Outcome) {
 // the devices, and lets out what the guest still had to say.
 func (m *Machine) supervise() {
 	outcome := <-m.ended
+	m.trim.Stop()
 	if err := m.cpus.Stop(); err != nil {
 		slog.Error("stop the virtual CPUs", "name", m.config.Name, "error", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/gureum/gureum/guest/memory"
 	"github.com/gureum/gureum/kvm"
@@ -34,6 +35,7 @@ type Machine struct {
 
 	mu       sync.Mutex
 	state    State
+	trim     *time.Timer   // of a machine that was started
 	ended    chan Outcome  // of capacity 1: the first end that was asked for
 	stopped  chan struct{} // closed when the machine is Stopped
 	outcome  Outcome       // valid once stopped is closed

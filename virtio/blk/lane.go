@@ -132,7 +132,6 @@ func (l *lane) take() {
 		return
 	}
 	l.queue.DisableKicks()
-	lim := l.run.limits()
 	for n := 0; n < maxBatch && l.takes(); n++ {
 		r := l.slot()
 		ok, err := l.queue.Next(&r.chain)
@@ -147,7 +146,9 @@ func (l *lane) take() {
 			return
 		}
 		l.flight++
-		r.parse(&r.chain, lim)
+		// The limits as they are behind Next: the disk may have grown, and the driver
+		// know it, since the last request.
+		r.parse(&r.chain, l.run.limits())
 		l.admit(r)
 	}
 }

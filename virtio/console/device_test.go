@@ -237,7 +237,7 @@ func TestWriteEndsAtClose(t *testing.T) {
 	result := make(chan error)
 	go func() {
 		n, err := dev.Port(0).Write(make([]byte, inputBuffer+1))
-		if n != inputBuffer {
+		if n > inputBuffer { // less if the device was closed before it began
 			err = errors.New("wrong count")
 		}
 		result <- err

@@ -4,6 +4,6 @@ package linux
 
 const (
 	kernelVersion = "6.12.117-gureum"
-	kernelID      = "3b9d7c770b1df7d60bb0116935f216a9265b740339b2d35f0fdcbaa1c533201c"
+	kernelID      = "c2048c837029a9ce9c9b4e2b1a73f3ca10c09ad7ba80db9d7f7e29e4e26c20fa"
 	kernelSize    = 18892880
 )

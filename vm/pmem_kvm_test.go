@@ -1,0 +1,47 @@
+package vm
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestKVMPMEM(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "image")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Truncate(64 << 20); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("/usr/sbin/mke2fs", "-q", "-t", "ext4", "-b", "4096", path).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	g := startLinux(t, Config{PMEM: []PMEM{{Path: path}}})
+	g.sh("mount -t ext4 -o dax /dev/pmem0 /mnt && grep -q dax /proc/mounts")
+	sum := g.sh("dd if=/dev/urandom of=/mnt/f bs=1M count=30 2>/dev/null; sync; md5sum < /mnt/f; umount /mnt")
+	if n := g.Counters(); n[1].Name != "pmem0" || n[1].Queues[0].Chains == 0 {
+		t.Errorf("no flush came: %+v", n)
+	}
+	if err := g.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("/usr/sbin/e2fsck", "-fn", path).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	for range 2 {
+		r := startLinux(t, Config{PMEM: []PMEM{{Path: path, ReadOnly: true}}})
+		if got := r.sh("mount -t ext4 -o ro,dax /dev/pmem0 /mnt; md5sum < /mnt/f"); got != sum {
+			t.Errorf("sum %s, want %s", got, sum)
+		}
+	}
+	if _, err := New(Config{PMEM: []PMEM{{Path: path}}}); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("a file that others have is mapped for writing: %v", err)
+	}
+}

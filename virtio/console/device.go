@@ -57,8 +57,8 @@ type PortConfig struct {
 
 // Config describes a device.
 type Config struct {
-	// Ports has one entry at least. A single console is offered without
-	// VIRTIO_CONSOLE_F_MULTIPORT, which any driver understands.
+	// Ports has one entry at least. A driver without VIRTIO_CONSOLE_F_MULTIPORT sees
+	// the first one alone, as a console.
 	Ports []PortConfig
 	// Rows and Cols are the terminal's size in characters; 0 is 24 and 80.
 	Rows, Cols uint16
@@ -66,8 +66,7 @@ type Config struct {
 
 // Device is a console. It implements virtio.Device.
 type Device struct {
-	ports     []*Port
-	multiport bool
+	ports []*Port
 
 	mu         sync.Mutex // guards what follows, and pending and open of ports
 	rows, cols uint16
@@ -84,7 +83,7 @@ func New(c Config) (*Device, error) {
 	if n := len(c.Ports); n == 0 || n > MaxPorts {
 		return nil, fmt.Errorf("%d console ports: give 1 to %d", n, MaxPorts)
 	}
-	d := &Device{multiport: len(c.Ports) > 1 || !c.Ports[0].Console, rows: c.Rows, cols: c.Cols}
+	d := &Device{rows: c.Rows, cols: c.Cols}
 	if d.rows == 0 || d.cols == 0 {
 		d.rows, d.cols = 24, 80
 	}
@@ -109,20 +108,12 @@ func (d *Device) Type() uint32 { return virtio.TypeConsole }
 
 // Features implements virtio.Device.
 func (d *Device) Features() uint64 {
-	f := uint64(1<<FeatureSize | 1<<FeatureEmergency)
-	if d.multiport {
-		f |= 1 << FeatureMultiport
-	}
-	return f
+	return 1<<FeatureSize | 1<<FeatureMultiport | 1<<FeatureEmergency
 }
 
 // QueueSizes implements virtio.Device.
 func (d *Device) QueueSizes() []uint16 {
-	n := queueControl
-	if d.multiport {
-		n = firstMoreQueue + 2*(len(d.ports)-1)
-	}
-	sizes := make([]uint16, n)
+	sizes := make([]uint16, firstMoreQueue+2*(len(d.ports)-1))
 	for i := range sizes {
 		sizes[i] = queueSize
 	}

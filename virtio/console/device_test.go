@@ -58,6 +58,9 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
+// plain are the features of a driver that knows of one console only.
+const plain = virtiotest.AllFeatures &^ (1 << FeatureMultiport)
+
 func TestConsoleBothWays(t *testing.T) {
 	var out syncBuffer
 	dev := newDevice(t, PortConfig{Console: true, Output: &out})
@@ -68,10 +71,7 @@ func TestConsoleBothWays(t *testing.T) {
 	if _, err := dev.Port(0).Write([]byte("early ")); err != nil {
 		t.Fatal(err)
 	}
-	d.Start(virtiotest.AllFeatures)
-	if d.Core.NumQueues() != 2 {
-		t.Fatalf("%d queues for a plain console", d.Core.NumQueues())
-	}
+	d.Start(plain)
 	rx, tx := d.Queue(0), d.Queue(1)
 	a, b := rx.Submit(nil, 4), rx.Submit(nil, 1, 100)
 	rx.Kick()
@@ -105,7 +105,7 @@ func TestSize(t *testing.T) {
 		t.Errorf("rows and columns are %v", size())
 	}
 	dev.Resize(30, 90)
-	d.Start(virtiotest.AllFeatures)
+	d.Start(plain)
 	dev.Resize(33, 101)
 	dev.Resize(33, 101)
 	dev.Resize(0, 5)
@@ -198,6 +198,34 @@ func TestPorts(t *testing.T) {
 	g.expect(1, eventPortOpen, 0, "")
 }
 
+// TestEarlyInput has input wait until the driver takes it: before it has made the
+// port it throws input away.
+func TestEarlyInput(t *testing.T) {
+	dev := newDevice(t, PortConfig{Console: true})
+	if _, err := dev.Port(0).Write([]byte("early")); err != nil {
+		t.Fatal(err)
+	}
+	g := &guest{virtiotest.New(t, dev), t}
+	for range 2 {
+		g.Start(virtiotest.AllFeatures)
+		r := g.Queue(0).Submit(nil, 64)
+		g.Queue(0).Kick()
+		g.send(0, eventPortReady, 1)
+		if g.Queue(0).Done(r) {
+			t.Error("a port that is not open got input")
+		}
+		g.Reset()
+	}
+	g.Start(virtiotest.AllFeatures)
+	r := g.Queue(0).Submit(nil, 64)
+	g.Queue(0).Kick()
+	g.send(0, eventPortReady, 1)
+	g.send(0, eventPortOpen, 1)
+	if n := g.Queue(0).Wait(r); n != 5 {
+		t.Errorf("%d bytes of input", n)
+	}
+}
+
 func TestInputIsNeverLost(t *testing.T) {
 	dev := newDevice(t, PortConfig{Console: true})
 	d := virtiotest.New(t, dev)
@@ -217,12 +245,12 @@ func TestInputIsNeverLost(t *testing.T) {
 		}
 		result <- nil
 	}()
-	d.Start(virtiotest.AllFeatures)
+	d.Start(plain)
 	var got []byte
 	for len(got) < len(sent) {
 		if rand.IntN(100) == 0 {
 			d.Reset()
-			d.Start(virtiotest.AllFeatures)
+			d.Start(plain)
 		}
 		r, n := d.Queue(0).Do(nil, 1+rand.IntN(5000))
 		got = append(got, r.Writable(0)[:n]...)

@@ -64,17 +64,20 @@ func (p *Port) setOpen(on bool) {
 		return
 	}
 	p.open = on
-	p.in.setOpen(on || p.console)
+	p.in.setOpen(on)
 	if p.opened != nil {
 		p.opened(on)
 	}
 }
 
 // start begins work on the port's queues. The caller holds Device.mu.
+//
+// Input waits until the driver has said that the port is open. Linux throws away
+// what comes before it has made the port (in_intr of drivers/char/virtio_console.c).
 func (p *Port) start(rx, tx *queue.Queue) {
 	d, stop := p.device, p.device.stop
 	if rx != nil {
-		p.in.attach(rx, p.open || p.console)
+		p.in.attach(rx, p.open)
 		d.work.Go(func() { p.in.serve(rx) })
 	}
 	if tx != nil {

@@ -338,6 +338,26 @@ func TestRemove(t *testing.T) {
 	nothingLeft(t, s)
 }
 
+// TestOverlayAboveTheStore opens an overlay again whose base is in a folder below its
+// own: the base is recorded relative to it then.
+func TestOverlayAboveTheStore(t *testing.T) {
+	s := newStore(t)
+	img := mustImport(t, s, write(t, "a.tar", rootTar(t)), options("web"))
+	r, err := s.Resolve("web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay := filepath.Join(filepath.Dir(s.dir), "mine.qcow2")
+	for range 2 {
+		if base, err := s.OpenOverlay(r, overlay, 0); err != nil || base.ID != img.ID {
+			t.Fatal(base, err)
+		}
+	}
+	if info, err := disk.Info(overlay, disk.Qcow2); err != nil || filepath.IsAbs(info.Backing) {
+		t.Errorf("%+v, %v", info, err)
+	}
+}
+
 // TestAtomic has readers that must never see half an image while a name changes hands.
 func TestAtomic(t *testing.T) {
 	s := newStore(t)

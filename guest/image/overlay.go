@@ -110,8 +110,12 @@ func (s *Store) OpenOverlay(r Resolved, path string, size int64) (Resolved, erro
 	if size != 0 && size != info.VirtualSize {
 		return r, fmt.Errorf("%s: it has %d bytes already: leave the size out", path, info.VirtualSize)
 	}
-	id := filepath.Base(filepath.Dir(info.Backing))
-	if filepath.Dir(filepath.Dir(info.Backing)) != s.objects() {
+	object := filepath.Dir(info.Backing)
+	if !filepath.IsAbs(object) {
+		object = filepath.Join(filepath.Dir(path), object)
+	}
+	id := filepath.Base(object)
+	if filepath.Dir(object) != s.objects() {
 		return r, fmt.Errorf("%s: it is no overlay on an image of %s but on %q", path, s.dir, info.Backing)
 	}
 	if id == r.ID {

@@ -57,7 +57,7 @@ func TestKVMEndsAreToldApart(t *testing.T) {
 		{"fast reset", []byte{0xB0, 0x01, 0xE6, 0x92}, Rebooted, ""},
 		{"pvpanic", out8(portPVPanic, 1), Panicked, ""},
 		{"triple fault", tripleFault(), TripleFaulted, "triple fault"},
-		{"code in the MMIO hole", jumpTo(0xD0000000), Failed, "0xd0000000"},
+		{"code in the MMIO hole", jumpTo(0xF8000000), Failed, "0xf8000000"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := waitFor(t, start(t, tinyConfig(t, c.code, halt)))

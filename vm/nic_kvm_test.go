@@ -61,7 +61,7 @@ func (l *linuxGuest) countExits(what, host string, step func(net.Conn, []byte) (
 		l.t.Fatal(err)
 	}
 	defer listener.Close()
-	const before, counted = 4 << 20, 32 << 20 // bytes
+	const before, counted = 1 << 20, 8 << 20 // bytes
 	var exits, nanos uint64
 	done := make(chan error, 1)
 	go func() {

@@ -76,7 +76,14 @@ func (e *expect) wait(text string) {
 			return
 		}
 	}
-	e.t.Fatalf("%q was not printed; what was: %q", text, e.seen.String())
+	// What it waits for instead.
+	_ = e.cmd.Process.Signal(unix.SIGQUIT)
+	time.Sleep(time.Second)
+	_ = e.cmd.Process.Signal(unix.SIGABRT)
+	time.Sleep(time.Second)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.t.Fatalf("%q was not printed; what was: %s", text, e.seen.String())
 }
 
 func (e *expect) send(text string) {

@@ -3,18 +3,20 @@ package vm
 import (
 	"context"
 	"errors"
-	"io"
 
 	"github.com/gureum/gureum/guest/agent"
 )
 
 // DialAgent waits for the guest's agent to come up and connects to it. It comes by
 // vsock where the guest's kernel has that built in, as the embedded one does, else by
-// the second serial port: the first to answer is taken. When the machine ends
-// before, the error wraps agent.ErrDisconnected.
+// the second serial port: the first to answer is taken. A guest's own agent comes by
+// vsock. When the machine ends before, the error wraps agent.ErrDisconnected.
 func (m *Machine) DialAgent(ctx context.Context) (*agent.Client, error) {
 	if m.vsock.calls == nil {
 		return agent.DialContext(ctx, m.AgentPort())
+	}
+	if m.config.OwnAgent {
+		return m.dialVsock(ctx)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -23,18 +25,13 @@ func (m *Machine) DialAgent(ctx context.Context) (*agent.Client, error) {
 		err    error
 	}
 	answers := make(chan answer, 2)
-	ways := []func(context.Context) (io.ReadWriteCloser, error){
-		func(ctx context.Context) (io.ReadWriteCloser, error) { return m.vsock.accept(ctx, m.stopped) },
-		func(context.Context) (io.ReadWriteCloser, error) { return m.AgentPort(), nil },
+	ways := []func(context.Context) (*agent.Client, error){
+		m.dialVsock,
+		func(ctx context.Context) (*agent.Client, error) { return agent.DialContext(ctx, m.AgentPort()) },
 	}
 	for _, way := range ways {
 		go func() {
-			rw, err := way(ctx)
-			if err != nil {
-				answers <- answer{nil, err}
-				return
-			}
-			c, err := agent.DialContext(ctx, rw)
+			c, err := way(ctx)
 			answers <- answer{c, err}
 		}()
 	}
@@ -56,4 +53,13 @@ func (m *Machine) DialAgent(ctx context.Context) (*agent.Client, error) {
 		return won, nil
 	}
 	return nil, fault
+}
+
+// dialVsock waits for the agent's call on the vsock.
+func (m *Machine) dialVsock(ctx context.Context) (*agent.Client, error) {
+	c, err := m.vsock.accept(ctx, m.stopped)
+	if err != nil {
+		return nil, err
+	}
+	return agent.DialContext(ctx, c)
 }

@@ -51,6 +51,9 @@ type Config struct {
 	// Agent starts the embedded agent in the guest as its init, on the second
 	// serial port. With Initrd it is laid over the user's files.
 	Agent bool
+	// OwnAgent says that the guest's system starts an agent itself, gureum-agent as a
+	// service: it comes by vsock alone, and nothing is laid over the RAM disk.
+	OwnAgent bool
 	// Append is added to the end of the kernel command line.
 	Append string
 	// Verbose lets the kernel print its messages on the first serial port;
@@ -109,6 +112,9 @@ func (c *Config) Validate() error {
 	}
 	if err := c.checkDevices(); err != nil {
 		return err
+	}
+	if c.OwnAgent && (c.Agent || c.Vsock.Vhost) {
+		return inputErrorf("agent: a guest's own agent takes the place of the embedded one, and comes by a vsock without vhost")
 	}
 	if strings.ContainsAny(c.Append, "\x00\n") {
 		return inputErrorf("append: the kernel command line holds a NUL or a line break: leave it out")

@@ -54,7 +54,7 @@ func (v *Vsock) config() vsock.Config {
 }
 
 // agentOnVsock tells whether the agent is to come by vsock if it can.
-func (c *Config) agentOnVsock() bool { return c.Agent && !c.Vsock.Vhost }
+func (c *Config) agentOnVsock() bool { return (c.Agent || c.OwnAgent) && !c.Vsock.Vhost }
 
 // newVsock makes the socket device.
 func (m *Machine) newVsock() ([]virtio.Device, error) {

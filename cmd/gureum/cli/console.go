@@ -26,10 +26,11 @@ const consoleFile = "file:"
 // checkConsole settles the mode and the parts of the Config that go with it.
 func (o *runOptions) checkConsole() error {
 	command := len(o.command) > 0
-	if command && o.image.booted != nil {
-		return fmt.Errorf("a command in image %s: the image boots its own system, with a login on its console: leave out the command", o.image.booted.Name)
+	system := o.image.booted
+	if command && system != nil && !system.Agent {
+		return fmt.Errorf("a command in image %s: it holds no guest agent: build it where gureum-agent is beside gureum, or leave out the command for the login on its console", system.Name)
 	}
-	bare := (o.config.Initrd != "" || o.image.booted != nil) && !command
+	bare := (o.config.Initrd != "" || system != nil) && !command
 	switch {
 	case o.console == "serial", o.console == "virtio":
 		if command {
@@ -48,8 +49,9 @@ func (o *runOptions) checkConsole() error {
 	default:
 		return fmt.Errorf("console %q: give auto, serial, virtio, stderr, off or file:PATH", o.console)
 	}
-	o.config.Agent = o.mode == modeAgent
-	o.config.NoUserLand = bare
+	o.config.Agent = o.mode == modeAgent && system == nil
+	o.config.OwnAgent = o.mode == modeAgent && system != nil
+	o.config.NoUserLand = bare || system != nil
 	o.config.Verbose = o.console != "auto" && o.console != "off" || o.mode == modeSerial
 	return nil
 }

@@ -17,8 +17,17 @@ import (
 	"github.com/gureum/gureum/vm"
 )
 
-// powerOffGrace is how long a guest may take to switch itself off.
-const powerOffGrace = 15 * time.Second
+// How long a guest may take to switch itself off: the embedded user land, and a system
+// with services, each of which systemd gives 90 s to end by default
+// (DefaultTimeoutStopSec of systemd-system.conf(5)).
+const (
+	powerOffGrace = 15 * time.Second
+	systemGrace   = 2 * time.Minute
+)
+
+// lastWords is how long a guest whose agent has gone may take to end: its devices are
+// reset before the machine is.
+const lastWords = 10 * time.Second
 
 // session is one machine in the foreground.
 type session struct {
@@ -50,7 +59,9 @@ func (r *session) run(ctx context.Context) error {
 	}
 	defer context.AfterFunc(ctx, r.machine.Kill)()
 	err = r.attend(ctx)
-	if err != nil {
+	// A guest that ends by itself hangs up first: how it ends says why.
+	gone := errors.Is(err, agent.ErrDisconnected) && r.ended(lastWords)
+	if err != nil && !gone {
 		// There is nothing left to wait for.
 		r.machine.Kill()
 	}
@@ -93,10 +104,24 @@ func (r *session) attendAgent(ctx context.Context) error {
 
 // awaitPowerOff gives the guest its time to switch off, then ends it.
 func (r *session) awaitPowerOff() {
+	grace := powerOffGrace
+	if r.options.config.OwnAgent {
+		grace = systemGrace
+	}
+	if !r.ended(grace) {
+		r.machine.Kill()
+	}
+}
+
+// ended waits for the machine's end, but not for long.
+func (r *session) ended(grace time.Duration) bool {
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
 	select {
 	case <-r.machine.Done():
-	case <-time.After(powerOffGrace):
-		r.machine.Kill()
+		return true
+	case <-timer.C:
+		return false
 	}
 }
 

@@ -3,6 +3,7 @@ package vm
 import (
 	"context"
 	"errors"
+	"io"
 
 	"github.com/gureum/gureum/guest/agent"
 )
@@ -57,9 +58,22 @@ func (m *Machine) DialAgent(ctx context.Context) (*agent.Client, error) {
 
 // dialVsock waits for the agent's call on the vsock.
 func (m *Machine) dialVsock(ctx context.Context) (*agent.Client, error) {
-	c, err := m.vsock.accept(ctx, m.stopped)
-	if err != nil {
-		return nil, err
+	return answerCalls(ctx, func(ctx context.Context) (io.ReadWriteCloser, error) {
+		return m.vsock.accept(ctx, m.stopped)
+	})
+}
+
+// answerCalls takes calls of the guest until an agent speaks in one. A guest that gave
+// up waiting for the host to take its call, as it may on a busy host, calls again.
+func answerCalls(ctx context.Context, accept func(context.Context) (io.ReadWriteCloser, error)) (*agent.Client, error) {
+	for {
+		call, err := accept(ctx)
+		if err != nil {
+			return nil, err
+		}
+		client, err := agent.DialContext(ctx, call)
+		if !errors.Is(err, agent.ErrDisconnected) {
+			return client, err
+		}
 	}
-	return agent.DialContext(ctx, c)
 }

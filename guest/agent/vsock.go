@@ -12,13 +12,32 @@ import (
 // the host there when it has come up, and takes calls of the host from then on.
 const VsockPort = 0x4755 // "GU"
 
+// How a guest calls the host. Linux gives up after 2 s of the guest's clock, which a
+// busy host may take, or let pass all at once.
+const (
+	callTimeout = 30 * time.Second
+	callTries   = 4
+)
+
 // DialHost connects to a port of the host (CID 2). The errors that tell that this
 // kernel has no vsock, or the machine no such device, are told by [NoVsock].
 func DialHost(port uint32) (*os.File, error) {
+	for try := 1; ; try++ {
+		f, err := dialHost(port)
+		if try == callTries || !errors.Is(err, unix.ETIMEDOUT) {
+			return f, err
+		}
+	}
+}
+
+func dialHost(port uint32) (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
+	// A kernel that does not know the option has its own limit.
+	limit := unix.NsecToTimeval(int64(callTimeout))
+	_ = unix.SetsockoptTimeval(fd, unix.AF_VSOCK, unix.SO_VM_SOCKETS_CONNECT_TIMEOUT, &limit)
 	for {
 		err = unix.Connect(fd, &unix.SockaddrVM{CID: unix.VMADDR_CID_HOST, Port: port})
 		if !errors.Is(err, unix.EINTR) {

@@ -3,7 +3,7 @@
 package userland
 
 const (
-	archiveID   = "02b1492bdbc505c467a3f813b0993a8662c9a095b585d7749c522e30ac934f60"
+	archiveID   = "80f84ff2fa61f77074267977afe85ffbffdaaac7a8eba7ae86022947e9493e14"
 	archiveSize = 4136960
 	overlaySize = 2109440
 )

@@ -72,6 +72,11 @@ FUZZTIME ?= 60s
 fuzz: setup ## run each fuzz target for FUZZTIME (60s)
 	@bench/fuzz.sh '$(FUZZTIME)'
 
+.PHONY: stock
+stock: setup build ## build a Debian image and show that it runs (a quarter of an hour)
+	@$(call install,iperf3 iproute2 procps)
+	@bench/stock.sh
+
 .PHONY: bench
 bench: setup build ## measure boot cost and footprint beside QEMU's
 	@bin/bench

@@ -103,6 +103,8 @@ type IOConfig struct {
 	Cache string
 	// Machine is QEMU's machine, "microvm" or "q35".
 	Machine string
+	// Queues is the number of queue pairs of the network, and of CPUs.
+	Queues int
 }
 
 // transport is Gureum's transport that is like QEMU's machine.
@@ -130,9 +132,9 @@ func (s *Stage) IOContestants(c IOConfig) []Contestant {
 func (s *Stage) gureumIO(c IOConfig, vhost string) Contestant {
 	return Contestant{Name: "gureum, vhost " + vhost, Args: []string{
 		s.Gureum, "run", "--kernel", s.kernel, "--initrd", s.ioInitrd, "--memory", fmt.Sprintf("%dM", guestMemory),
-		"--append", "quiet rdinit=/bench-io", "--transport", c.transport(),
+		"--append", "quiet rdinit=/bench-io", "--transport", c.transport(), "--cpus", fmt.Sprint(c.Queues),
 		"--disk", fmt.Sprintf("%s,format=raw,cache=%s", c.Disk, c.Cache),
-		"--net", fmt.Sprintf("tap:%s,vhost=%s", TapName, vhost),
+		"--net", fmt.Sprintf("tap:%s,vhost=%s,queues=%d", TapName, vhost, c.Queues),
 	}}
 }
 
@@ -145,15 +147,23 @@ func (s *Stage) qemuIO(c IOConfig, qemu, vhost string) Contestant {
 	if c.Cache == "none" {
 		cache, aio = "none", "native"
 	}
+	netdev, nic := fmt.Sprintf("tap,id=n0,ifname=%s,script=no,downscript=no,vhost=%s", TapName, vhost), fmt.Sprintf("virtio-net-%s,netdev=n0", suffix)
+	if c.Queues > 1 {
+		netdev += fmt.Sprintf(",queues=%d", c.Queues)
+		nic += ",mq=on"
+		if suffix == "pci" {
+			nic += fmt.Sprintf(",vectors=%d", 2*c.Queues+2)
+		}
+	}
 	return Contestant{Name: "QEMU " + c.Machine + ", vhost " + vhost, Peer: true, Args: []string{
-		qemu, "-M", c.Machine, "-accel", "kvm", "-cpu", "host", "-m", fmt.Sprint(guestMemory),
+		qemu, "-M", c.Machine, "-accel", "kvm", "-cpu", "host", "-m", fmt.Sprint(guestMemory), "-smp", fmt.Sprint(c.Queues),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
 		"-kernel", s.kernel, "-initrd", s.ioInitrd, "-append", "console=ttyS0 quiet panic=-1 rdinit=/bench-io",
 		"-object", "iothread,id=io0",
 		"-drive", fmt.Sprintf("file=%s,if=none,id=d0,format=raw,cache=%s,aio=%s", c.Disk, cache, aio),
 		"-device", fmt.Sprintf("virtio-blk-%s,drive=d0,iothread=io0", suffix),
-		"-netdev", fmt.Sprintf("tap,id=n0,ifname=%s,script=no,downscript=no,vhost=%s", TapName, vhost),
-		"-device", fmt.Sprintf("virtio-net-%s,netdev=n0", suffix),
+		"-netdev", netdev,
+		"-device", nic,
 	}}
 }
 
@@ -161,9 +171,9 @@ func (s *Stage) qemuIO(c IOConfig, qemu, vhost string) Contestant {
 // deterministic mode.
 const ioTimeout = 10 * time.Minute
 
-// PrepareTap makes the tap with the host's address on it; the function returned
-// removes it.
-func PrepareTap() (remove func() error, err error) {
+// PrepareTap makes the tap for a number of queue pairs, with the host's address on it;
+// the function returned removes it.
+func PrepareTap(queues int) (remove func() error, err error) {
 	run := func(args ...string) error {
 		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
 			return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(out))
@@ -171,7 +181,11 @@ func PrepareTap() (remove func() error, err error) {
 		return nil
 	}
 	remove = func() error { return run("link", "del", TapName) }
-	if err := run("tuntap", "add", "dev", TapName, "mode", "tap", "vnet_hdr"); err != nil {
+	add := []string{"tuntap", "add", "dev", TapName, "mode", "tap", "vnet_hdr"}
+	if queues > 1 {
+		add = append(add, "multi_queue")
+	}
+	if err := run(add...); err != nil {
 		return nil, err
 	}
 	err = errors.Join(

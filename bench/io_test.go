@@ -30,9 +30,9 @@ func TestGuestMakesEachRow(t *testing.T) {
 
 func TestContestantsDifferInTheVMMAlone(t *testing.T) {
 	s := &Stage{Gureum: "gureum", kernel: "/k", ioInitrd: "/i"}
-	for _, c := range s.IOContestants(IOConfig{Disk: "/dev/x", Cache: "none", Machine: "q35"}) {
+	for _, c := range s.IOContestants(IOConfig{Disk: "/dev/x", Cache: "none", Machine: "q35", Queues: 2}) {
 		line := strings.Join(c.Args, " ")
-		for _, want := range []string{"/k", "/i", "/dev/x", TapName, "256", "rdinit=/bench-io"} {
+		for _, want := range []string{"/k", "/i", "/dev/x", TapName, "256", "rdinit=/bench-io", "queues=2"} {
 			if !strings.Contains(line, want) {
 				t.Errorf("%s: no %s in %s", c.Name, want, line)
 			}

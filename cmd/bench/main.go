@@ -31,7 +31,7 @@ type options struct {
 	inside         string
 	io             bool
 	cache, machine string
-	scale          int
+	scale, queues  int
 	wall           bool
 }
 
@@ -43,6 +43,7 @@ func (o *options) parse() {
 	flag.StringVar(&o.cache, "cache", "writeback", "cache of -io's disk: writeback or none (past the host's page cache)")
 	flag.StringVar(&o.machine, "machine", "microvm", "QEMU's machine for -io: microvm (virtio over MMIO) or q35 (PCI)")
 	flag.IntVar(&o.scale, "scale", 100, "amount of work of -io in percent")
+	flag.IntVar(&o.queues, "queues", 1, "queue pairs of the network of -io, and CPUs of its guests")
 	flag.BoolVar(&o.wall, "wall", false, "in the lab, measure by the machine's clock in place of instructions")
 	flag.Parse()
 }
@@ -50,6 +51,9 @@ func (o *options) parse() {
 func run() error {
 	var o options
 	o.parse()
+	if o.queues < 1 || o.queues > 16 {
+		return fmt.Errorf("-queues %d: give 1 to 16", o.queues)
+	}
 	if o.inside != "" {
 		return o.measure(o.inside)
 	}
@@ -140,12 +144,12 @@ func (o *options) measureIO(stage *bench.Stage) error {
 			}
 		}
 	}
-	remove, err := bench.PrepareTap()
+	remove, err := bench.PrepareTap(o.queues)
 	if err != nil {
 		return err
 	}
 	rows := bench.IORows(o.scale)
-	contestants := stage.IOContestants(bench.IOConfig{Disk: diskDevice, Cache: o.cache, Machine: o.machine})
+	contestants := stage.IOContestants(bench.IOConfig{Disk: diskDevice, Cache: o.cache, Machine: o.machine, Queues: o.queues})
 	results, err := bench.MeasureIO(contestants, rows, os.Stderr)
 	if err == nil {
 		err = bench.PrintIO(os.Stdout, rows, results)

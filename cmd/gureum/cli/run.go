@@ -37,6 +37,8 @@ const runExample = `  gureum run                                a shell in the e
   gureum run --kernel vmlinuz -- dmesg      a distribution's kernel, as it is shipped
   gureum run --kernel vmlinuz --initrd initrd.img --append "console=ttyS0 ro"
                                             a kernel and RAM disk of your own, on its console
+  gureum run --memory 1G --disk debian:12 -- systemctl list-units
+                                            a command in an image's own system, by its agent
   gureum run --memory 1G --disk debian:12 --ssh-key ~/.ssh/id_ed25519.pub --net user
                                             an image (see gureum image), on a scratch layer
   gureum run --json -- cat /proc/cpuinfo    output, status and timings as one JSON object`

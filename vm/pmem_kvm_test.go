@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,7 +42,42 @@ func TestKVMPMEM(t *testing.T) {
 			t.Errorf("sum %s, want %s", got, sum)
 		}
 	}
+	// Both have read the file, and it is in memory once.
+	rss, pss := residentOf(t, path)
+	t.Logf("two guests: %d KiB of the file mapped, %d KiB of memory taken", rss, pss)
+	if rss < 2*30<<10 || pss > rss*6/10 {
+		t.Errorf("%d KiB mapped take %d KiB of memory", rss, pss)
+	}
 	if _, err := New(Config{PMEM: []PMEM{{Path: path}}}); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("a file that others have is mapped for writing: %v", err)
 	}
+}
+
+// residentOf adds up what this process has mapped of a file: pages that are there, and
+// their memory, of which each mapping has its share (proc_pid_smaps(5)); in KiB.
+func residentOf(t *testing.T, path string) (rss, pss int) {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := false
+	for line := range strings.Lines(string(maps)) {
+		key, value, ok := strings.Cut(strings.TrimSpace(line), ":")
+		if !ok || strings.Contains(key, "-") { // a mapping's own line
+			ours = strings.HasSuffix(strings.TrimSpace(line), path)
+			continue
+		}
+		var n int
+		if _, err := fmt.Sscanf(value, "%d kB", &n); err != nil || !ours {
+			continue
+		}
+		switch key {
+		case "Rss":
+			rss += n
+		case "Pss":
+			pss += n
+		}
+	}
+	return rss, pss
 }

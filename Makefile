@@ -68,9 +68,10 @@ userland: setup ## rebuild the embedded user land
 	@go run ./guest/userland/mk
 
 FUZZTIME ?= 60s
+FUZZCOUNT ?= 0
 .PHONY: fuzz
-fuzz: setup ## run each fuzz target for FUZZTIME (60s)
-	@bench/fuzz.sh '$(FUZZTIME)'
+fuzz: setup ## run each fuzz target for FUZZTIME (60s), or FUZZCOUNT of them
+	@bench/fuzz.sh '$(FUZZTIME)' '$(FUZZCOUNT)'
 
 .PHONY: stock
 stock: setup build ## build a Debian image and show that it runs (a quarter of an hour)

@@ -9,6 +9,8 @@ tap=gurstock0 address=10.9.7
 work=$(mktemp -d)
 cleanup() { ip link del "$tap" 2>/dev/null || true; rm -rf "$work"; kill $(jobs -p) 2>/dev/null || true; }
 trap cleanup EXIT
+# A build while this runs shall not matter.
+cp bin/gureum bin/gureum-agent "$work"
 modprobe -a tun vhost_net 2>/dev/null || true
 
 check() { # the file system in an overlay: check OVERLAY journal|clean
@@ -29,7 +31,7 @@ for transport in ${TRANSPORTS:-mmio pci}; do
   ip addr add "$address.1/24" dev "$tap"
   ip link set "$tap" up
   iperf3 -s -D -I "$work/iperf3.pid" --bind-dev "$tap" >/dev/null
-  run=(timeout "${LIMIT:-900}" bin/gureum run --memory 1G --cpus 2 --transport "$transport" --name stock-1 --disk "$image,persist=$overlay")
+  run=(timeout "${LIMIT:-900}" "$work/gureum" run --memory 1G --cpus 2 --transport "$transport" --name stock-1 --disk "$image,persist=$overlay")
   "${run[@]}" --net "tap:$tap,queues=2" --ip "$address.2/24" -- sh -c "$(cat bench/stock/guest.sh)" guest.sh "$address.1"
   kill "$(tr -d '\0' <"$work/iperf3.pid")"
   ip link del "$tap"

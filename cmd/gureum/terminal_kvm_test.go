@@ -226,7 +226,7 @@ func TestKVMSignalsReachTheCommand(t *testing.T) {
 func TestKVMVirtioConsoleOnATerminal(t *testing.T) {
 	e := spawn(t, "run", "--console", "virtio", "--name", "vbox")
 	e.wait("Ctrl-] q stops the machine")
-	e.wait("#")
+	e.wait("vbox:~#")
 	e.send("cat /sys/class/tty/console/active; stty size; tty\n")
 	e.wait("hvc0")
 	e.wait("33 101")

@@ -181,10 +181,10 @@ func (s *controlSender) encode(p *Port, what int) []byte {
 		event = eventConsolePort
 	case sayResize:
 		event = eventResize
-		// The specification has columns first; Linux has read rows first ever since
-		// it knew this message, and other devices do it Linux's way.
-		extra = binary.LittleEndian.AppendUint16(extra, s.device.rows)
+		// As the specification has it. Linux read rows first until 6.15, and until
+		// updates of its older series.
 		extra = binary.LittleEndian.AppendUint16(extra, s.device.cols)
+		extra = binary.LittleEndian.AppendUint16(extra, s.device.rows)
 	case sayName:
 		event = eventPortName
 		extra = append(extra, p.name...)

@@ -156,14 +156,14 @@ func TestPorts(t *testing.T) {
 	g.expect(1, eventPortAdd, 1, "")
 	g.send(0, eventPortReady, 1)
 	g.expect(0, eventConsolePort, 1, "")
-	g.expect(0, eventResize, 1, "\x18\x00\x50\x00")
+	g.expect(0, eventResize, 1, "\x50\x00\x18\x00")
 	g.expect(0, eventPortOpen, 1, "")
 	g.send(1, eventPortReady, 1)
 	g.expect(1, eventPortName, 1, "org.example.data")
 	dev.Port(1).SetConnected(true)
 	g.expect(1, eventPortOpen, 1, "")
 	dev.Resize(25, 81)
-	g.expect(0, eventResize, 1, "\x19\x00\x51\x00")
+	g.expect(0, eventResize, 1, "\x51\x00\x19\x00")
 
 	// Input waits until the guest has the port open.
 	if _, err := dev.Port(1).Write([]byte("for later")); err != nil {

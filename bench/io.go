@@ -105,6 +105,8 @@ type IOConfig struct {
 	Machine string
 	// Queues is the number of queue pairs of the network, and of CPUs.
 	Queues int
+	// Vhost is who moves frames: "off", "on", or "both" for one after the other.
+	Vhost string
 }
 
 // transport is Gureum's transport that is like QEMU's machine.
@@ -121,6 +123,9 @@ func (s *Stage) IOContestants(c IOConfig) []Contestant {
 	var all []Contestant
 	qemu, err := exec.LookPath("qemu-system-x86_64")
 	for _, vhost := range []string{"off", "on"} {
+		if c.Vhost != "both" && c.Vhost != vhost {
+			continue
+		}
 		all = append(all, s.gureumIO(c, vhost))
 		if err == nil {
 			all = append(all, s.qemuIO(c, qemu, vhost))

@@ -30,7 +30,12 @@ func TestGuestMakesEachRow(t *testing.T) {
 
 func TestContestantsDifferInTheVMMAlone(t *testing.T) {
 	s := &Stage{Gureum: "gureum", kernel: "/k", ioInitrd: "/i"}
-	for _, c := range s.IOContestants(IOConfig{Disk: "/dev/x", Cache: "none", Machine: "q35", Queues: 2}) {
+	one := len(s.IOContestants(IOConfig{Vhost: "off"}))
+	both := s.IOContestants(IOConfig{Disk: "/dev/x", Cache: "none", Machine: "q35", Queues: 2, Vhost: "both"})
+	if one == 0 || len(both) != 2*one {
+		t.Errorf("%d contestants with vhost off, %d with both", one, len(both))
+	}
+	for _, c := range both {
 		line := strings.Join(c.Args, " ")
 		for _, want := range []string{"/k", "/i", "/dev/x", TapName, "256", "rdinit=/bench-io", "queues=2"} {
 			if !strings.Contains(line, want) {

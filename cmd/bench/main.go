@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 
 	"github.com/gureum/gureum/bench"
@@ -31,6 +32,7 @@ type options struct {
 	inside         string
 	io             bool
 	cache, machine string
+	vhost          string
 	scale, queues  int
 	wall           bool
 }
@@ -42,6 +44,7 @@ func (o *options) parse() {
 	flag.BoolVar(&o.io, "io", false, "measure disk and network in place of boot and memory")
 	flag.StringVar(&o.cache, "cache", "writeback", "cache of -io's disk: writeback or none (past the host's page cache)")
 	flag.StringVar(&o.machine, "machine", "microvm", "QEMU's machine for -io: microvm (virtio over MMIO) or q35 (PCI)")
+	flag.StringVar(&o.vhost, "vhost", "both", "who moves the frames of -io: off (the VMM), on (the host's kernel) or both, one after the other")
 	flag.IntVar(&o.scale, "scale", 100, "amount of work of -io in percent")
 	flag.IntVar(&o.queues, "queues", 1, "queue pairs of the network of -io, and CPUs of its guests")
 	flag.BoolVar(&o.wall, "wall", false, "in the lab, measure by the machine's clock in place of instructions")
@@ -56,6 +59,9 @@ func run() error {
 	}
 	if o.inside != "" {
 		return o.measure(o.inside)
+	}
+	if !slices.Contains([]string{"off", "on", "both"}, o.vhost) {
+		return fmt.Errorf("-vhost %q: give off, on or both", o.vhost)
 	}
 	dir, err := os.MkdirTemp("", "gureum-bench-")
 	if err != nil {
@@ -149,7 +155,7 @@ func (o *options) measureIO(stage *bench.Stage) error {
 		return err
 	}
 	rows := bench.IORows(o.scale)
-	contestants := stage.IOContestants(bench.IOConfig{Disk: diskDevice, Cache: o.cache, Machine: o.machine, Queues: o.queues})
+	contestants := stage.IOContestants(bench.IOConfig{Disk: diskDevice, Cache: o.cache, Machine: o.machine, Queues: o.queues, Vhost: o.vhost})
 	results, err := bench.MeasureIO(contestants, rows, os.Stderr)
 	if err == nil {
 		err = bench.PrintIO(os.Stdout, rows, results)

@@ -114,7 +114,7 @@ func (c *Config) Validate() error {
 		return err
 	}
 	if c.OwnAgent && (c.Agent || c.Vsock.Vhost) {
-		return inputErrorf("agent: a guest's own agent takes the place of the embedded one, and comes by a vsock without vhost")
+		return inputErrorf("agent: a guest's own agent comes by the vsock that this process serves, and there is no other: leave vhost out of the vsock")
 	}
 	if strings.ContainsAny(c.Append, "\x00\n") {
 		return inputErrorf("append: the kernel command line holds a NUL or a line break: leave it out")

@@ -131,3 +131,19 @@ func TestInputIsCheckedBeforeTheHost(t *testing.T) {
 		t.Errorf("a missing device gave %v", err)
 	}
 }
+
+// TestOwnAgentNeedsItsWay refuses a machine that its guest's agent could not reach.
+func TestOwnAgentNeedsItsWay(t *testing.T) {
+	for _, c := range []Config{
+		{OwnAgent: true, Agent: true},
+		{OwnAgent: true, Vsock: Vsock{Vhost: true, CID: 3}},
+	} {
+		var input *InputError
+		if err := c.Validate(); !errors.As(err, &input) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	if err := (&Config{OwnAgent: true}).Validate(); err != nil {
+		t.Error(err)
+	}
+}

@@ -51,17 +51,32 @@ func (o *options) parse() {
 	flag.Parse()
 }
 
+// check finds wrong values.
+func (o *options) check() error {
+	switch {
+	case o.queues < 1 || o.queues > 16:
+		return fmt.Errorf("-queues %d: give 1 to 16", o.queues)
+	case !slices.Contains([]string{"off", "on", "both"}, o.vhost):
+		return fmt.Errorf("-vhost %q: give off, on or both", o.vhost)
+	case !slices.Contains([]string{"microvm", "q35"}, o.machine):
+		return fmt.Errorf("-machine %q: give microvm or q35", o.machine)
+	case !slices.Contains([]string{"writeback", "none"}, o.cache):
+		return fmt.Errorf("-cache %q: give writeback or none", o.cache)
+	case o.scale < 1 || o.runs < 1:
+		return fmt.Errorf("-scale %d, -runs %d: give 1 or more", o.scale, o.runs)
+	}
+	return nil
+}
+
 func run() error {
 	var o options
 	o.parse()
-	if o.queues < 1 || o.queues > 16 {
-		return fmt.Errorf("-queues %d: give 1 to 16", o.queues)
+	if err := o.check(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(2)
 	}
 	if o.inside != "" {
 		return o.measure(o.inside)
-	}
-	if !slices.Contains([]string{"off", "on", "both"}, o.vhost) {
-		return fmt.Errorf("-vhost %q: give off, on or both", o.vhost)
 	}
 	dir, err := os.MkdirTemp("", "gureum-bench-")
 	if err != nil {

@@ -194,6 +194,9 @@ boots gureum's own. Nothing of an archive is unpacked on the host.`,
 			default:
 				return fmt.Errorf("type %q: give auto, rootfs, oci or disk", kind)
 			}
+			if err := checkSource(args[0]); err != nil {
+				return err
+			}
 			img, err := making(cmd.Context(), func(ctx context.Context, store *image.Store) (image.Image, error) {
 				return store.Import(ctx, args[0], s.In, options)
 			})
@@ -209,6 +212,18 @@ boots gureum's own. Nothing of an archive is unpacked on the host.`,
 	cmd.Flags().StringVar(&ref, "ref", "", "the `NAME` of the container image, where there are several")
 	_ = cmd.MarkFlagRequired("name") // it exists
 	return cmd
+}
+
+// checkSource finds a path that cannot be read before anything is created.
+func checkSource(path string) error {
+	if path == "-" {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 func newImageRemoveCommand(s Streams) *cobra.Command {

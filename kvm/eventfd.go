@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,12 +17,15 @@ import (
 type EventFD struct {
 	fd *descriptor
 
-	mu     sync.Mutex // guards reader and closing of it
-	reader *os.File   // a duplicate that the runtime's poller knows, made by the first Read
+	mu     sync.Mutex      // guards reader and closing of it
+	reader *os.File        // a duplicate that the runtime's poller knows, made by the first Read
+	conn   syscall.RawConn // the reader's
 	closed bool
 
-	readMu  sync.Mutex // one reader at a time, for readBuf
-	readBuf [8]byte
+	readMu   sync.Mutex // one reader at a time, for what follows
+	readBuf  [8]byte
+	readErr  unix.Errno
+	readCall func(fd uintptr) (done bool) // kept so that Read allocates nothing
 
 	tryMu  sync.Mutex // its own, as Read waits with readMu held
 	tryBuf [8]byte
@@ -49,17 +53,11 @@ func (e *EventFD) Signal() error {
 		return err
 	}
 	defer e.fd.release()
-	for {
-		_, err := unix.Write(e.fd.n, one[:])
-		switch err {
-		case nil, unix.EAGAIN:
-			// EAGAIN: the counter stands at its limit, so the reader has its wake-up already.
-			return nil
-		case unix.EINTR:
-			continue
-		}
-		return opError("signal eventfd", err)
+	errno := transfer(unix.SYS_WRITE, e.fd.n, &one)
+	if errno == 0 || errno == unix.EAGAIN {
+		return nil // EAGAIN: the counter stands at its limit, so the reader has its wake-up already
 	}
+	return opError("signal eventfd", errno)
 }
 
 // TryRead takes the counter and sets it to 0. It gives 0 at once if nobody signalled.
@@ -70,17 +68,13 @@ func (e *EventFD) TryRead() (uint64, error) {
 	defer e.fd.release()
 	e.tryMu.Lock()
 	defer e.tryMu.Unlock()
-	for {
-		_, err := unix.Read(e.fd.n, e.tryBuf[:])
-		switch err {
-		case nil:
-			return binary.NativeEndian.Uint64(e.tryBuf[:]), nil
-		case unix.EAGAIN:
-			return 0, nil
-		case unix.EINTR:
-			continue
-		}
-		return 0, opError("read eventfd", err)
+	switch errno := transfer(unix.SYS_READ, e.fd.n, &e.tryBuf); errno {
+	case 0:
+		return binary.NativeEndian.Uint64(e.tryBuf[:]), nil
+	case unix.EAGAIN:
+		return 0, nil
+	default:
+		return 0, opError("read eventfd", errno)
 	}
 }
 
@@ -102,38 +96,49 @@ func (e *EventFD) Pending() (bool, error) {
 // Read waits for a signal, takes the counter and sets it to 0. It parks the goroutine, not a
 // thread. Close ends it with ErrClosed.
 func (e *EventFD) Read() (uint64, error) {
-	f, err := e.pollable()
+	conn, err := e.pollable()
 	if err != nil {
 		return 0, err
 	}
 	e.readMu.Lock()
 	defer e.readMu.Unlock()
-	if _, err := f.Read(e.readBuf[:]); err != nil {
-		if errors.Is(err, os.ErrClosed) {
-			return 0, ErrClosed
-		}
-		return 0, fmt.Errorf("read eventfd: %w", err)
+	if err := conn.Read(e.readCall); err != nil {
+		return 0, ErrClosed // there is no other reason: no deadline is ever set
+	}
+	if e.readErr != 0 {
+		return 0, opError("read eventfd", e.readErr)
 	}
 	return binary.NativeEndian.Uint64(e.readBuf[:]), nil
 }
 
+// take is one attempt of Read. It is not done when nobody signalled.
+func (e *EventFD) take(fd uintptr) (done bool) {
+	e.readErr = transfer(unix.SYS_READ, int(fd), &e.readBuf)
+	return e.readErr != unix.EAGAIN
+}
+
 // pollable gives the duplicate that the poller watches. It is made on first use: most eventfds
 // are only heard by the kernel, and the poller would wake up at each of their signals.
-func (e *EventFD) pollable() (*os.File, error) {
+func (e *EventFD) pollable() (syscall.RawConn, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
 		return nil, ErrClosed
 	}
 	if e.reader != nil {
-		return e.reader, nil
+		return e.conn, nil
 	}
 	n, err := unix.FcntlInt(uintptr(e.fd.n), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, opError("duplicate eventfd", err)
 	}
-	e.reader = os.NewFile(uintptr(n), "eventfd")
-	return e.reader, nil
+	reader := os.NewFile(uintptr(n), "eventfd")
+	conn, err := reader.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("wait for eventfd: %w", err), reader.Close())
+	}
+	e.reader, e.conn, e.readCall = reader, conn, e.take
+	return conn, nil
 }
 
 // Close gives the descriptor up and ends a waiting Read. The kernel takes back the irqfds and

@@ -51,8 +51,16 @@ func pwritev2(fd int, vec []unix.Iovec, off int64, flags int) (int64, error) {
 }
 
 func vectored(call uintptr, fd int, vec []unix.Iovec, off int64, flags int) (int64, error) {
-	n, _, errno := unix.Syscall6(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(vec))),
-		uintptr(len(vec)), uintptr(off), 0, uintptr(flags))
+	var n uintptr
+	var errno unix.Errno
+	if flags&unix.RWF_NOWAIT != 0 {
+		// It does not wait, so the scheduler need not hear of it.
+		n, _, errno = unix.RawSyscall6(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(vec))),
+			uintptr(len(vec)), uintptr(off), 0, uintptr(flags))
+	} else {
+		n, _, errno = unix.Syscall6(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(vec))),
+			uintptr(len(vec)), uintptr(off), 0, uintptr(flags))
+	}
 	if errno != 0 {
 		return 0, errno
 	}

@@ -128,11 +128,7 @@ func (t *Tap) addQueue(multi bool) error {
 		_ = unix.Close(fd)
 		return t.explain(err)
 	}
-	p, err := newPort(fd)
-	if err != nil {
-		return err
-	}
-	t.queues = append(t.queues, p)
+	t.queues = append(t.queues, newPort(fd))
 	return nil
 }
 
@@ -285,7 +281,7 @@ func (t *Tap) Close() error {
 func (t *Tap) closeQueues() error {
 	var errs []error
 	for _, q := range t.queues {
-		errs = append(errs, q.file.Close())
+		errs = append(errs, q.close())
 	}
 	t.queues = nil
 	return errors.Join(errs...)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -309,4 +310,57 @@ func TestKVMNoAllocation(t *testing.T) {
 	if allocs != 0 {
 		t.Errorf("%v allocations a frame that is waited for", allocs)
 	}
+}
+
+// A queue whose frames vhost-net moves must not wake the process up for them.
+func TestKVMOnlyWhoWaitsIsPolled(t *testing.T) {
+	tap := open(t, 1, 0)
+	w := newWire(t, tap)
+	polled := func() bool {
+		t.Helper()
+		infos, err := filepath.Glob("/proc/self/fdinfo/*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, info := range infos {
+			text, err := os.ReadFile(info)
+			if err != nil {
+				continue // closed in the meantime
+			}
+			for line := range strings.Lines(string(text)) {
+				var fd int
+				if n, _ := fmt.Sscanf(line, "tfd: %d", &fd); n == 1 && sameFile(t, fd, tap.FD(0)) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	w.send(frame(broadcast, 50, 1))
+	buf := [][]byte{make([]byte, 3000)}
+	if n, err := tap.Readv(0, buf, false); n == 0 || err != nil || polled() {
+		t.Errorf("without a wait: %d bytes, %v, polled %v", n, err, polled())
+	}
+	tap.Wake(0)
+	for range 100 { // the host's own frames come too
+		n, err := tap.Readv(0, buf, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			break
+		}
+	}
+	if !polled() {
+		t.Error("the test finds no queue that is polled")
+	}
+}
+
+// sameFile tells whether two descriptors are of one open file.
+func sameFile(t testing.TB, a, b int) bool {
+	t.Helper()
+	const kcmpFile = 0
+	pid := uintptr(os.Getpid())
+	r, _, errno := unix.Syscall6(unix.SYS_KCMP, pid, pid, kcmpFile, uintptr(a), uintptr(b), 0)
+	return errno == 0 && r == 0
 }

@@ -54,7 +54,7 @@ var upMark = regexp.MustCompile(`gureum-bench up ([0-9.]+)`)
 
 // MeasureBoot boots each contestant a number of times, in turns, and tells of each
 // run on progress.
-func MeasureBoot(contestants []Contestant, runs int, progress io.Writer) ([]Boot, error) {
+func MeasureBoot(ctx context.Context, contestants []Contestant, runs int, progress io.Writer) ([]Boot, error) {
 	totals := make([][]time.Duration, len(contestants))
 	guests := make([][]time.Duration, len(contestants))
 	failed := make([]bool, len(contestants))
@@ -63,7 +63,10 @@ func MeasureBoot(contestants []Contestant, runs int, progress io.Writer) ([]Boot
 			if failed[i] {
 				continue
 			}
-			total, guest, err := bootOnce(c)
+			total, guest, err := bootOnce(ctx, c)
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
 			if err != nil && c.Peer {
 				fmt.Fprintf(progress, "%s is left out: %v\n", c.Name, err)
 				failed[i] = true
@@ -86,8 +89,8 @@ func MeasureBoot(contestants []Contestant, runs int, progress io.Writer) ([]Boot
 	return boots, nil
 }
 
-func bootOnce(c Contestant) (total, guest time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), bootTimeout)
+func bootOnce(ctx context.Context, c Contestant) (total, guest time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
 	var out bytes.Buffer

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,8 +17,8 @@ const settleTime = 2 * time.Second
 
 // MeasureIdle starts a machine with the embedded guest, and measures the VMM
 // while the guest does nothing.
-func MeasureIdle(gureum string) (Footprint, error) {
-	cmd := exec.Command(gureum, "run", "--memory", fmt.Sprintf("%dM", guestMemory),
+func MeasureIdle(ctx context.Context, gureum string) (Footprint, error) {
+	cmd := exec.CommandContext(ctx, gureum, "run", "--memory", fmt.Sprintf("%dM", guestMemory),
 		"--", "sh", "-c", "echo ready; exec sleep 1000000")
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -2,19 +2,11 @@ package bench
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os/exec"
 	"regexp"
-	"strconv"
 	"strings"
-	"text/tabwriter"
-	"time"
-
-	"github.com/gureum/gureum/bench/load"
 )
 
 // IORow is one measurement of disk or network, made by the load program in each
@@ -67,6 +59,17 @@ func IORows(scale int) []IORow {
 	}
 }
 
+// SelectRows gives the rows whose name a regular expression matches.
+func SelectRows(rows []IORow, match *regexp.Regexp) []IORow {
+	var some []IORow
+	for _, r := range rows {
+		if match.MatchString(r.Name) {
+			some = append(some, r)
+		}
+	}
+	return some
+}
+
 // ioInit is the init of a measurement's guest; rows go in at the %s.
 const ioInit = `#!/bin/sh
 /bin/busybox mount -t proc proc /proc
@@ -85,14 +88,6 @@ func initScriptFor(rows []IORow) string {
 		fmt.Fprintf(&b, "echo \"gureum-bench row %d $(%s)\"\n", i, r.command)
 	}
 	return fmt.Sprintf(ioInit, ioGuestAddr, b.String())
-}
-
-// IOResult is a contestant's figures, by row; 0 where there is none.
-type IOResult struct {
-	Name    string
-	Figures []float64
-	// CPU is the processor time of the VMM for all rows, its guest's included.
-	CPU time.Duration
 }
 
 // IOConfig says what to measure.
@@ -172,10 +167,6 @@ func (s *Stage) qemuIO(c IOConfig, qemu, vhost string) Contestant {
 	}}
 }
 
-// ioTimeout ends a contestant that hangs. It is virtual time in the lab's
-// deterministic mode.
-const ioTimeout = 10 * time.Minute
-
 // PrepareTap makes the tap for a number of queue pairs, with the host's address on it;
 // the function returned removes it.
 func PrepareTap(queues int) (remove func() error, err error) {
@@ -200,93 +191,4 @@ func PrepareTap(queues int) (remove func() error, err error) {
 		return nil, errors.Join(err, remove())
 	}
 	return remove, nil
-}
-
-// MeasureIO has each contestant's guest make all rows.
-func MeasureIO(contestants []Contestant, rows []IORow, progress io.Writer) ([]IOResult, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(ioHostAddr, ioPort))
-	if err != nil {
-		return nil, err
-	}
-	served := make(chan error, 1)
-	go func() { served <- load.Serve(l) }()
-	var results []IOResult
-	for _, c := range contestants {
-		r, err := ioOnce(c, rows)
-		if err != nil && c.Peer {
-			fmt.Fprintf(progress, "%s is left out: %v\n", c.Name, err)
-			continue
-		}
-		if err != nil {
-			_ = l.Close()
-			return nil, fmt.Errorf("%s: %w", c.Name, err)
-		}
-		fmt.Fprintf(progress, "%s: done, %.1f s of CPU\n", c.Name, r.CPU.Seconds())
-		results = append(results, r)
-	}
-	return results, errors.Join(l.Close(), <-served)
-}
-
-// rowMark is what a guest prints for each row.
-var rowMark = regexp.MustCompile(`gureum-bench row (\d+) ([^\r\n]*)`)
-
-func ioOnce(c Contestant, rows []IORow) (IOResult, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), ioTimeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return IOResult{}, fmt.Errorf("%w\n%s", err, out)
-	}
-	r := IOResult{Name: c.Name, Figures: make([]float64, len(rows))}
-	r.CPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	for _, m := range rowMark.FindAllSubmatch(out, -1) {
-		i, err := strconv.Atoi(string(m[1]))
-		if err != nil || i >= len(rows) {
-			return IOResult{}, fmt.Errorf("its guest printed %q", m[0])
-		}
-		r.Figures[i] = figure(string(m[2]), rows[i].figure)
-	}
-	for i, f := range r.Figures {
-		if f == 0 {
-			return IOResult{}, fmt.Errorf("its guest gave no figure for %q:\n%s", rows[i].Name, out)
-		}
-	}
-	return r, nil
-}
-
-// figure finds NAME=NUMBER in a line of the load program; 0 if it is not there.
-func figure(line, name string) float64 {
-	for _, word := range strings.Fields(line) {
-		if value, ok := strings.CutPrefix(word, name+"="); ok {
-			f, err := strconv.ParseFloat(value, 64)
-			if err == nil {
-				return f
-			}
-		}
-	}
-	return 0
-}
-
-// PrintIO prints a table with a column for each contestant.
-func PrintIO(w io.Writer, rows []IORow, results []IOResult) error {
-	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprint(table, "load\tunit")
-	for _, r := range results {
-		fmt.Fprintf(table, "\t%s", r.Name)
-	}
-	fmt.Fprintln(table)
-	for i, row := range rows {
-		fmt.Fprintf(table, "%s\t%s", row.Name, row.unit)
-		for _, r := range results {
-			fmt.Fprintf(table, "\t%.4g", r.Figures[i])
-		}
-		fmt.Fprintln(table)
-	}
-	fmt.Fprint(table, "CPU of the VMM and its guest\ts")
-	for _, r := range results {
-		fmt.Fprintf(table, "\t%.2f", r.CPU.Seconds())
-	}
-	fmt.Fprintln(table)
-	return table.Flush()
 }

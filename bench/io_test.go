@@ -2,8 +2,14 @@ package bench
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"io"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestFigureIsFoundInALine(t *testing.T) {
@@ -46,12 +52,57 @@ func TestContestantsDifferInTheVMMAlone(t *testing.T) {
 }
 
 func TestPrintIO(t *testing.T) {
+	costs := make([][]float64, len(ioCosts))
+	for i := range costs {
+		costs[i] = []float64{1}
+	}
 	var b bytes.Buffer
 	rows := IORows(100)[:2]
-	if err := PrintIO(&b, rows, []IOResult{{Name: "one", Figures: []float64{1, 2.5}}}); err != nil {
+	if err := PrintIO(&b, rows, []IOResult{
+		{Name: "one", Figures: [][]float64{{1}, {2.5}}, Costs: costs},
+		{Name: "three", Figures: [][]float64{{9, 7, 8}, {3}}, Costs: costs},
+	}); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Count(b.String(), "\n"); got != 4 || !strings.Contains(b.String(), "2.5") {
-		t.Errorf("table:\n%s", b.String())
+	if got := strings.Count(b.String(), "\n"); got != 1+len(rows)+len(ioCosts) {
+		t.Errorf("%d lines:\n%s", got, b.String())
+	}
+	for _, want := range []string{"2.5", "8 (7 to 9)"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q:\n%s", want, b.String())
+		}
+	}
+}
+
+func TestFailedRoundsAreLeftOut(t *testing.T) {
+	rows := IORows(1)[:1]
+	works := Contestant{Name: "works", Args: []string{"echo", "gureum-bench row 0 iops=5"}}
+	peer := Contestant{Name: "peer", Peer: true, Args: []string{"false"}}
+	results, err := ioRounds(t.Context(), []Contestant{works, peer}, rows, 2, io.Discard)
+	if err != nil || len(results) != 1 || !slices.Equal(results[0].Figures[0], []float64{5, 5}) {
+		t.Errorf("%+v, %v", results, err)
+	}
+	ours := Contestant{Name: "ours", Args: []string{"echo", "nothing"}}
+	if _, err := ioRounds(t.Context(), []Contestant{ours}, rows, 2, io.Discard); err == nil || !strings.Contains(err.Error(), "ours") {
+		t.Errorf("no round of ours: %v", err)
+	}
+}
+
+func TestSelectRows(t *testing.T) {
+	all := IORows(1)
+	if got := SelectRows(all, regexp.MustCompile("^TCP to host$")); len(got) != 1 || got[0].Name != "TCP to host" {
+		t.Errorf("%+v", got)
+	}
+	if got := SelectRows(all, regexp.MustCompile(".")); len(got) != len(all) {
+		t.Errorf("%d rows of %d", len(got), len(all))
+	}
+}
+
+func TestSignalEndsARound(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	peer := Contestant{Name: "peer", Peer: true, Args: []string{"sleep", "1000"}}
+	if _, err := ioRounds(ctx, []Contestant{peer}, IORows(1), 1000, io.Discard); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
 	}
 }

@@ -4,22 +4,28 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/gureum/gureum/bench"
 	"github.com/gureum/gureum/lab"
 )
 
 func main() {
-	if err := run(); err != nil {
+	if err := runUntilSignal(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -33,27 +39,40 @@ type options struct {
 	io             bool
 	cache, machine string
 	vhost          string
+	rows           string
 	scale, queues  int
 	wall           bool
+	ioRows         []bench.IORow // what rows selects
 }
 
 func (o *options) parse() {
-	flag.IntVar(&o.runs, "runs", 5, "how often each VMM boots; the median counts")
+	flag.IntVar(&o.runs, "runs", 0, "how often each VMM boots (5), or makes all of -io (1); the median counts")
 	flag.StringVar(&o.gokvm, "gokvm", "", "path of a gokvm program to measure as well")
 	flag.StringVar(&o.inside, "inside", "", "directory with what to boot; set when bench calls itself in the lab")
 	flag.BoolVar(&o.io, "io", false, "measure disk and network in place of boot and memory")
 	flag.StringVar(&o.cache, "cache", "writeback", "cache of -io's disk: writeback or none (past the host's page cache)")
 	flag.StringVar(&o.machine, "machine", "microvm", "QEMU's machine for -io: microvm (virtio over MMIO) or q35 (PCI)")
 	flag.StringVar(&o.vhost, "vhost", "both", "who moves the frames of -io: off (the VMM), on (the host's kernel) or both, one after the other")
+	flag.StringVar(&o.rows, "rows", ".", "those of -io's rows whose name this regular expression matches")
 	flag.IntVar(&o.scale, "scale", 100, "amount of work of -io in percent")
 	flag.IntVar(&o.queues, "queues", 1, "queue pairs of the network of -io, and CPUs of its guests")
 	flag.BoolVar(&o.wall, "wall", false, "in the lab, measure by the machine's clock in place of instructions")
 	flag.Parse()
 }
 
+// defaultRuns is how often each VMM boots.
+const defaultRuns = 5
+
 // check finds wrong values.
 func (o *options) check() error {
+	match, err := regexp.Compile(o.rows)
+	if err != nil {
+		return fmt.Errorf("-rows: %w", err)
+	}
+	o.ioRows = bench.SelectRows(bench.IORows(max(o.scale, 1)), match)
 	switch {
+	case len(o.ioRows) == 0:
+		return fmt.Errorf("-rows %q matches no row; without it you see them all", o.rows)
 	case o.queues < 1 || o.queues > 16:
 		return fmt.Errorf("-queues %d: give 1 to 16", o.queues)
 	case !slices.Contains([]string{"off", "on", "both"}, o.vhost):
@@ -62,13 +81,22 @@ func (o *options) check() error {
 		return fmt.Errorf("-machine %q: give microvm or q35", o.machine)
 	case !slices.Contains([]string{"writeback", "none"}, o.cache):
 		return fmt.Errorf("-cache %q: give writeback or none", o.cache)
-	case o.scale < 1 || o.runs < 1:
-		return fmt.Errorf("-scale %d, -runs %d: give 1 or more", o.scale, o.runs)
+	case o.scale < 1:
+		return fmt.Errorf("-scale %d: give 1 or more", o.scale)
+	case o.runs < 0:
+		return fmt.Errorf("-runs %d: give 1 or more", o.runs)
 	}
 	return nil
 }
 
-func run() error {
+// runUntilSignal runs until a signal wants the end: what was made is taken back first.
+func runUntilSignal() error {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer stop()
+	return run(ctx)
+}
+
+func run(ctx context.Context) error {
 	var o options
 	o.parse()
 	if err := o.check(); err != nil {
@@ -76,7 +104,10 @@ func run() error {
 		os.Exit(2)
 	}
 	if o.inside != "" {
-		return o.measure(o.inside)
+		return o.measure(ctx, o.inside)
+	}
+	if o.io && !o.wall && !lab.HostHasKVM() && lab.MendedEmulator() == "" {
+		return errors.New("-io by instructions in the lab needs its own emulator, since Debian's breaks guests on the way: run 'make lab-qemu' first, or give -wall to measure by the clock")
 	}
 	dir, err := os.MkdirTemp("", "gureum-bench-")
 	if err != nil {
@@ -91,18 +122,18 @@ func run() error {
 		if err != nil {
 			return err
 		}
-		if err := bench.PrepareIO(dir, filepath.Join(filepath.Dir(self), "load"), bench.IORows(o.scale)); err != nil {
+		if err := bench.PrepareIO(dir, filepath.Join(filepath.Dir(self), "load"), o.ioRows); err != nil {
 			return err
 		}
 	}
 	if lab.HostHasKVM() {
-		return o.measure(dir)
+		return o.measure(ctx, dir)
 	}
-	return measureInLab(dir, o.wall)
+	return measureInLab(ctx, dir, o.wall)
 }
 
 // measureInLab runs this program in the lab.
-func measureInLab(dir string, wall bool) error {
+func measureInLab(ctx context.Context, dir string, wall bool) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -112,8 +143,9 @@ func measureInLab(dir string, wall bool) error {
 		args = nil
 	}
 	args = append(args, "--", self, "-inside", dir)
-	cmd := exec.Command(filepath.Join(filepath.Dir(self), "lab"), append(args, os.Args[1:]...)...)
+	cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(self), "lab"), append(args, os.Args[1:]...)...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
 	// The signal comes when the thread ends that started the lab, so that one
 	// must be the program's own.
 	runtime.LockOSThread()
@@ -123,7 +155,7 @@ func measureInLab(dir string, wall bool) error {
 
 // measure prints the tables. All files are first copied to memory, so that no
 // contestant waits for a disk.
-func (o *options) measure(dir string) error {
+func (o *options) measure(ctx context.Context, dir string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -134,16 +166,16 @@ func (o *options) measure(dir string) error {
 	}
 	defer stage.Close()
 	if o.io {
-		return o.measureIO(stage)
+		return o.measureIO(ctx, stage)
 	}
-	boots, err := bench.MeasureBoot(stage.BootContestants(), o.runs, os.Stderr)
+	boots, err := bench.MeasureBoot(ctx, stage.BootContestants(), cmp.Or(o.runs, defaultRuns), os.Stderr)
 	if err != nil {
 		return err
 	}
 	if err := bench.PrintBoots(os.Stdout, boots); err != nil {
 		return err
 	}
-	footprint, err := bench.MeasureIdle(stage.Gureum)
+	footprint, err := bench.MeasureIdle(ctx, stage.Gureum)
 	if err != nil {
 		return err
 	}
@@ -157,7 +189,7 @@ const diskDevice = "/dev/ram0"
 // diskSize is the size of it in KiB.
 const diskSize = 256 << 10
 
-func (o *options) measureIO(stage *bench.Stage) error {
+func (o *options) measureIO(ctx context.Context, stage *bench.Stage) error {
 	if _, err := os.Stat(diskDevice); err != nil {
 		for _, args := range [][]string{{"brd", "rd_nr=1", fmt.Sprintf("rd_size=%d", diskSize)}, {"tun"}, {"vhost_net"}} {
 			if out, err := exec.Command("modprobe", args...).CombinedOutput(); err != nil {
@@ -169,11 +201,10 @@ func (o *options) measureIO(stage *bench.Stage) error {
 	if err != nil {
 		return err
 	}
-	rows := bench.IORows(o.scale)
 	contestants := stage.IOContestants(bench.IOConfig{Disk: diskDevice, Cache: o.cache, Machine: o.machine, Queues: o.queues, Vhost: o.vhost})
-	results, err := bench.MeasureIO(contestants, rows, os.Stderr)
+	results, err := bench.MeasureIO(ctx, contestants, o.ioRows, max(o.runs, 1), os.Stderr)
 	if err == nil {
-		err = bench.PrintIO(os.Stdout, rows, results)
+		err = bench.PrintIO(os.Stdout, o.ioRows, results)
 	}
 	return errors.Join(err, remove())
 }

@@ -178,16 +178,26 @@ func (w *worker) xattrNode() (*node, string, unix.Errno) {
 	return n, "/proc/self/fd/" + procName(n.fd), 0
 }
 
-func (w *worker) setxattr() (int, unix.Errno) {
-	size, flags := w.args.u32(), w.args.u32()
-	before := len(w.args.b)
+// xattrName takes an attribute's name off the arguments. Only those of users are served.
+func (w *worker) xattrName() (string, unix.Errno) {
 	name := w.args.text()
 	switch {
 	case w.args.bad:
-		return 0, unix.EINVAL
+		return "", unix.EINVAL
 	case !strings.HasPrefix(name, xattrPrefix):
-		return 0, unix.EOPNOTSUPP
-	case size > xattrMax:
+		return "", unix.EOPNOTSUPP
+	}
+	return name, 0
+}
+
+func (w *worker) setxattr() (int, unix.Errno) {
+	size, flags := w.args.u32(), w.args.u32()
+	before := len(w.args.b)
+	name, errno := w.xattrName()
+	if errno != 0 {
+		return 0, errno
+	}
+	if size > xattrMax {
 		return 0, unix.E2BIG
 	}
 	value := make([]byte, size)
@@ -222,12 +232,9 @@ func (w *worker) answerXattr(wanted uint32, value []byte) unix.Errno {
 func (w *worker) getxattr() (int, unix.Errno) {
 	wanted := w.args.u32()
 	w.args.skip(4)
-	name := w.args.text()
-	switch {
-	case w.args.bad:
-		return 0, unix.EINVAL
-	case !strings.HasPrefix(name, xattrPrefix):
-		return 0, unix.EOPNOTSUPP
+	name, errno := w.xattrName()
+	if errno != 0 {
+		return 0, errno
 	}
 	n, path, errno := w.xattrNode()
 	if errno != 0 {
@@ -267,12 +274,9 @@ func (w *worker) listxattr() (int, unix.Errno) {
 }
 
 func (w *worker) removexattr() (int, unix.Errno) {
-	name := w.args.text()
-	switch {
-	case w.args.bad:
-		return 0, unix.EINVAL
-	case !strings.HasPrefix(name, xattrPrefix):
-		return 0, unix.EOPNOTSUPP
+	name, errno := w.xattrName()
+	if errno != 0 {
+		return 0, errno
 	}
 	n, path, errno := w.xattrNode()
 	if errno != 0 {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -102,35 +101,6 @@ func (f *fakeVM) DeleteMemoryRegion(slot uint32) error {
 
 // left tells what has not been given back.
 func (f *fakeVM) left() int { return len(f.bells) + len(f.irqs) + len(f.slots) }
-
-// stub is a device with two queues and 16 bytes of configuration.
-type stub struct {
-	config      [16]byte
-	activations atomic.Int32
-	resets      atomic.Int32
-	closes      atomic.Int32
-	active      virtio.Activation
-}
-
-func (s *stub) Type() uint32                       { return virtio.TypeBlock }
-func (s *stub) Features() uint64                   { return 1<<3 | 1<<37 }
-func (s *stub) QueueSizes() []uint16               { return []uint16{64, 16} }
-func (s *stub) Activate(a virtio.Activation) error { s.activations.Add(1); s.active = a; return nil }
-func (s *stub) Reset()                             { s.resets.Add(1) }
-func (s *stub) Close() error                       { s.closes.Add(1); return nil }
-
-func (s *stub) ReadConfig(offset uint64, data []byte) {
-	clear(data)
-	if offset < uint64(len(s.config)) {
-		copy(data, s.config[offset:])
-	}
-}
-
-func (s *stub) WriteConfig(offset uint64, data []byte) {
-	if offset < uint64(len(s.config)) {
-		copy(s.config[offset:], data)
-	}
-}
 
 // driver is a guest's side of one transport.
 type driver struct {

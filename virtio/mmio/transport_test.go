@@ -12,12 +12,13 @@ import (
 	"github.com/gureum/gureum/kvm"
 	"github.com/gureum/gureum/virtio"
 	"github.com/gureum/gureum/virtio/rng"
+	"github.com/gureum/gureum/virtio/virtiotest"
 )
 
 const featureVersion1 = uint64(1) << virtio.FeatureVersion1
 
 func TestIdentity(t *testing.T) {
-	d := newDriver(t, &stub{})
+	d := newDriver(t, &virtiotest.Stub{})
 	for reg, want := range map[uint64]uint32{
 		regMagic: 0x74726976, regVersion: 2, regDeviceID: 2, regVendorID: vendorID, regStatus: 0,
 		regSHMLenLow: 1<<32 - 1, regSHMBaseHigh: 1<<32 - 1, 0x018: 0, 0x0FC: 0,
@@ -42,7 +43,7 @@ func TestIdentity(t *testing.T) {
 }
 
 func TestNegotiation(t *testing.T) {
-	s := &stub{}
+	s := &virtiotest.Stub{}
 	d := newDriver(t, s)
 	var offered uint64
 	for sel := range uint32(3) {
@@ -73,24 +74,24 @@ func TestNegotiation(t *testing.T) {
 		t.Error("a queue cannot be enabled")
 	}
 	d.write(regStatus, d.read(regStatus)|virtio.StatusDriverOK)
-	if s.activations.Load() != 1 || s.active.Features != featureVersion1|1<<37 {
-		t.Fatalf("%d activations, with %#x", s.activations.Load(), s.active.Features)
+	if s.Activations.Load() != 1 || s.Active.Features != featureVersion1|1<<37 {
+		t.Fatalf("%d activations, with %#x", s.Activations.Load(), s.Active.Features)
 	}
-	if s.active.Queues[0] != nil || s.active.Queues[1] == nil {
-		t.Errorf("queues %v", s.active.Queues)
+	if s.Active.Queues[0] != nil || s.Active.Queues[1] == nil {
+		t.Errorf("queues %v", s.Active.Queues)
 	}
-	c := s.active.Queues[1].Config()
+	c := s.Active.Queues[1].Config()
 	if c.Size != 16 || c.Desc != 0x10_0000 || c.Driver != 0x10_1000 || c.Device != 0x10_2000 {
 		t.Errorf("queue 1: %+v", c)
 	}
 	d.write(regStatus, 0)
-	if s.resets.Load() != 1 || d.read(regStatus) != 0 || d.read(regQueueReady) != 0 {
+	if s.Resets.Load() != 1 || d.read(regStatus) != 0 || d.read(regQueueReady) != 0 {
 		t.Error("the device was not reset")
 	}
 }
 
 func TestConfigSpace(t *testing.T) {
-	s := &stub{config: [16]byte{1, 2, 3, 4}}
+	s := &virtiotest.Stub{Config: [16]byte{1, 2, 3, 4}}
 	d := newDriver(t, s)
 	p := make([]byte, 2)
 	d.Read(regConfig+1, p)
@@ -98,8 +99,8 @@ func TestConfigSpace(t *testing.T) {
 		t.Errorf("read %x", p)
 	}
 	d.Write(regConfig+3, []byte{9})
-	if s.config[3] != 9 {
-		t.Errorf("config %x", s.config)
+	if s.Config[3] != 9 {
+		t.Errorf("config %x", s.Config)
 	}
 	d.Read(Size-8, make([]byte, 8))
 }
@@ -107,12 +108,12 @@ func TestConfigSpace(t *testing.T) {
 // TestConfigInterrupt holds that a change is told once, and stays until it was
 // acknowledged.
 func TestConfigInterrupt(t *testing.T) {
-	s := &stub{}
+	s := &virtiotest.Stub{}
 	d := newDriver(t, s)
 	d.negotiate(featureVersion1)
 	d.write(regStatus, d.read(regStatus)|virtio.StatusDriverOK)
 	before := d.read(regConfigGeneration)
-	s.active.Interrupt.Config()
+	s.Active.Interrupt.Config()
 	if st := d.read(regInterruptStatus); st != interruptConfig|interruptQueue {
 		t.Errorf("interrupt status %#x", st)
 	}
@@ -135,7 +136,7 @@ func TestConfigInterrupt(t *testing.T) {
 	d.negotiate(featureVersion1)
 	d.enable(0, 64, 0x10_0000)
 	d.write(regStatus, d.read(regStatus)|virtio.StatusDriverOK)
-	_ = s.active.Queues[0].Fail(errors.New("test"))
+	_ = s.Active.Queues[0].Fail(errors.New("test"))
 	if d.read(regStatus)&virtio.StatusNeedsReset == 0 || d.read(regInterruptStatus)&interruptConfig == 0 {
 		t.Error("a broken queue does not show")
 	}
@@ -146,7 +147,7 @@ func TestConfigInterrupt(t *testing.T) {
 }
 
 func TestDoorbells(t *testing.T) {
-	d := newDriver(t, &stub{})
+	d := newDriver(t, &virtiotest.Stub{})
 	for n := range uint64(2) {
 		key := bellKey(kvm.IOEventFD{Addr: testPages + Offset + regQueueNotify, Len: 4, Match: true, Data: n})
 		if d.vm.bells[key] != d.kicks[n] {
@@ -171,7 +172,7 @@ func TestDoorbells(t *testing.T) {
 
 // TestGuestSeesTheImage reads the page as the guest does.
 func TestGuestSeesTheImage(t *testing.T) {
-	d := newDriver(t, &stub{})
+	d := newDriver(t, &virtiotest.Stub{})
 	d.negotiate(featureVersion1)
 	d.write(regQueueSel, 1)
 	for reg := uint64(0); reg < regConfig; reg += 4 {
@@ -223,7 +224,7 @@ func TestRefusals(t *testing.T) {
 	}
 	defer m.Close()
 	before := openFiles(t)
-	s := &stub{}
+	s := &virtiotest.Stub{}
 	for fail := 1; ; fail++ {
 		vm := newFakeVM()
 		vm.fail = fail
@@ -238,8 +239,8 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("refusal %d: %v, %d things left", fail, err, vm.left())
 		}
 	}
-	if s.closes.Load() != 1 {
-		t.Errorf("the device was closed %d times", s.closes.Load())
+	if s.Closes.Load() != 1 {
+		t.Errorf("the device was closed %d times", s.Closes.Load())
 	}
 	if after := openFiles(t); after != before {
 		t.Errorf("%d open files before, %d after", before, after)
@@ -255,7 +256,7 @@ func TestWithoutReadOnlyMemory(t *testing.T) {
 	defer m.Close()
 	vm := newFakeVM()
 	vm.noReadOnly = true
-	tr, err := New(testConfig(&stub{}, m, vm))
+	tr, err := New(testConfig(&virtiotest.Stub{}, m, vm))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +271,7 @@ func TestWithoutReadOnlyMemory(t *testing.T) {
 }
 
 func TestAccessDoesNotAllocate(t *testing.T) {
-	d := newDriver(t, &stub{})
+	d := newDriver(t, &virtiotest.Stub{})
 	d.negotiate(featureVersion1)
 	d.write(regStatus, d.read(regStatus)|virtio.StatusDriverOK)
 	data := make([]byte, 4)

@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"slices"
-	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -71,35 +70,6 @@ func (f *fakeVM) RemoveIRQFD(e *kvm.EventFD, gsi uint32) error {
 func (f *fakeVM) SetGSIRouting(r []kvm.Route) error {
 	f.routes = slices.Clone(r)
 	return nil
-}
-
-// stub is a device with two queues and 16 bytes of configuration.
-type stub struct {
-	config      [16]byte
-	activations atomic.Int32
-	resets      atomic.Int32
-	closes      atomic.Int32
-	active      virtio.Activation
-}
-
-func (s *stub) Type() uint32                       { return virtio.TypeBlock }
-func (s *stub) Features() uint64                   { return 1<<3 | 1<<37 }
-func (s *stub) QueueSizes() []uint16               { return []uint16{64, 16} }
-func (s *stub) Activate(a virtio.Activation) error { s.activations.Add(1); s.active = a; return nil }
-func (s *stub) Reset()                             { s.resets.Add(1) }
-func (s *stub) Close() error                       { s.closes.Add(1); return nil }
-
-func (s *stub) ReadConfig(offset uint64, data []byte) {
-	clear(data)
-	if offset < uint64(len(s.config)) {
-		copy(data, s.config[offset:])
-	}
-}
-
-func (s *stub) WriteConfig(offset uint64, data []byte) {
-	if offset < uint64(len(s.config)) {
-		copy(s.config[offset:], data)
-	}
 }
 
 // driver is a guest's side of one transport, device 1 on a PCI bus.

@@ -12,12 +12,13 @@ import (
 	"github.com/gureum/gureum/kvm"
 	"github.com/gureum/gureum/virtio"
 	"github.com/gureum/gureum/virtio/rng"
+	"github.com/gureum/gureum/virtio/virtiotest"
 )
 
 const featureVersion1 = uint64(1) << virtio.FeatureVersion1
 
 func TestIdentity(t *testing.T) {
-	d := newDriver(t, &stub{})
+	d := newDriver(t, &virtiotest.Stub{})
 	if id := d.config(0, 4); id != 0x1042_1AF4 {
 		t.Errorf("vendor and device %#x", id)
 	}
@@ -46,7 +47,7 @@ func TestIdentity(t *testing.T) {
 }
 
 func TestNegotiation(t *testing.T) {
-	s := &stub{}
+	s := &virtiotest.Stub{}
 	d := newDriver(t, s)
 	var offered uint64
 	for sel := range uint32(2) {
@@ -79,21 +80,21 @@ func TestNegotiation(t *testing.T) {
 	d.negotiate(featureVersion1)
 	d.enable(1, 8, noVector, 0x10_0000)
 	d.setStatus(d.status() | virtio.StatusDriverOK)
-	if s.activations.Load() != 1 || s.active.Queues[0] != nil || s.active.Queues[1] == nil {
-		t.Fatalf("%d activations, queues %v", s.activations.Load(), s.active.Queues)
+	if s.Activations.Load() != 1 || s.Active.Queues[0] != nil || s.Active.Queues[1] == nil {
+		t.Fatalf("%d activations, queues %v", s.Activations.Load(), s.Active.Queues)
 	}
-	if c := s.active.Queues[1].Config(); c.Size != 8 || c.Desc != 0x10_0000 || c.Device != 0x10_2000 {
+	if c := s.Active.Queues[1].Config(); c.Size != 8 || c.Desc != 0x10_0000 || c.Device != 0x10_2000 {
 		t.Errorf("queue 1: %+v", c)
 	}
 	d.setStatus(0)
-	if s.resets.Load() != 1 || d.status() != 0 || d.read(regQueueSelect, 2) != 0 {
+	if s.Resets.Load() != 1 || d.status() != 0 || d.read(regQueueSelect, 2) != 0 {
 		t.Error("the device was not reset")
 	}
 }
 
 // TestWidths accesses fields by widths that are not their own.
 func TestWidths(t *testing.T) {
-	d := newDriver(t, &stub{})
+	d := newDriver(t, &virtiotest.Stub{})
 	d.negotiate(featureVersion1)
 	status := d.status()
 	for offset := uint64(0); offset < commonSize; offset++ {
@@ -111,7 +112,7 @@ func TestWidths(t *testing.T) {
 }
 
 func TestVectors(t *testing.T) {
-	s := &stub{}
+	s := &virtiotest.Stub{}
 	d := newDriver(t, s)
 	d.useMSIX()
 	d.negotiate(featureVersion1)
@@ -122,7 +123,7 @@ func TestVectors(t *testing.T) {
 		t.Errorf("vector 7 of 3 reads back as %#x", v)
 	}
 	d.setStatus(d.status() | virtio.StatusDriverOK)
-	i := s.active.Interrupt
+	i := s.Active.Interrupt
 	i.Queue(0)
 	i.Queue(0)
 	i.Queue(1)
@@ -149,14 +150,14 @@ func TestVectors(t *testing.T) {
 
 // TestMaskedVector holds that a masked vector keeps its interrupt.
 func TestMaskedVector(t *testing.T) {
-	s := &stub{}
+	s := &virtiotest.Stub{}
 	d := newDriver(t, s)
 	d.useMSIX()
 	d.negotiate(featureVersion1)
 	d.enable(0, 16, 1, 0x10_0000)
 	d.setStatus(d.status() | virtio.StatusDriverOK)
 	d.write(tableAt+pci.VectorSize+12, 4, 1)
-	s.active.Interrupt.Queue(0)
+	s.Active.Interrupt.Queue(0)
 	if p := d.read(pendingAt, 4); p != 2 {
 		t.Errorf("pending bits %#x", p)
 	}
@@ -167,7 +168,7 @@ func TestMaskedVector(t *testing.T) {
 }
 
 func TestDoorbellsFollowTheBAR(t *testing.T) {
-	d := newDriver(t, &stub{})
+	d := newDriver(t, &virtiotest.Stub{})
 	check := func(base uint64) {
 		t.Helper()
 		if len(d.vm.bells) != 2 || d.vm.bells[base+notifyAt] != d.kicks[0] || d.vm.bells[base+notifyAt+4] != d.kicks[1] {
@@ -194,20 +195,20 @@ func TestDoorbellsFollowTheBAR(t *testing.T) {
 }
 
 func TestConfigSpace(t *testing.T) {
-	s := &stub{config: [16]byte{1, 2, 3, 4}}
+	s := &virtiotest.Stub{Config: [16]byte{1, 2, 3, 4}}
 	d := newDriver(t, s)
 	if v := d.read(deviceAt+1, 2); v != 0x0302 {
 		t.Errorf("read %#x", v)
 	}
 	d.write(deviceAt+3, 1, 9)
-	if s.config[3] != 9 {
-		t.Errorf("config %x", s.config)
+	if s.Config[3] != 9 {
+		t.Errorf("config %x", s.Config)
 	}
 }
 
 // TestWindow accesses registers by configuration space alone.
 func TestWindow(t *testing.T) {
-	d := newDriver(t, &stub{})
+	d := newDriver(t, &virtiotest.Stub{})
 	at := d.capability(pci.CapVendor, typePCIConfig)
 	access := func(offset, size uint32) uint64 {
 		d.setConfig(at+capBAR, 1, bar)
@@ -269,7 +270,7 @@ func TestEntropy(t *testing.T) {
 
 // many is a device with a number of queues.
 type many struct {
-	stub
+	virtiotest.Stub
 	queues int
 }
 
@@ -298,7 +299,7 @@ func TestMostQueues(t *testing.T) {
 }
 
 func TestAccessDoesNotAllocate(t *testing.T) {
-	s := &stub{}
+	s := &virtiotest.Stub{}
 	d := newDriver(t, s)
 	d.useMSIX()
 	d.negotiate(featureVersion1)

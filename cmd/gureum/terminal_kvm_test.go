@@ -22,6 +22,7 @@ type expect struct {
 	tty  *os.File
 	mu   sync.Mutex
 	seen bytes.Buffer
+	done chan struct{} // closed when the program has ended
 }
 
 // spawn starts gureum on a new terminal.
@@ -34,13 +35,17 @@ func spawn(t *testing.T, args ...string) *expect {
 	if err := pty.Setsize(p, &pty.Winsize{Rows: 33, Cols: 101}); err != nil {
 		t.Fatal(err)
 	}
-	e := &expect{t: t, cmd: exec.Command("gureum", args...), pty: p, tty: tty}
+	e := &expect{t: t, cmd: exec.Command("gureum", args...), pty: p, tty: tty, done: make(chan struct{})}
 	e.cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+t.TempDir(), "GOCOVERDIR="+t.TempDir(), "TERM=vt100")
 	e.cmd.Stdin, e.cmd.Stdout, e.cmd.Stderr = tty, tty, tty
 	e.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := e.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	go func() {
+		defer close(e.done)
+		_ = e.cmd.Wait() // its status is asked for in exit
+	}()
 	go func() {
 		buf := make([]byte, 4096)
 		for {
@@ -55,6 +60,7 @@ func spawn(t *testing.T, args ...string) *expect {
 	}()
 	t.Cleanup(func() {
 		_ = e.cmd.Process.Kill()
+		<-e.done
 		_ = p.Close()
 		_ = tty.Close()
 	})
@@ -65,6 +71,7 @@ func spawn(t *testing.T, args ...string) *expect {
 func (e *expect) wait(text string) {
 	e.t.Helper()
 	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		ended := e.ended() // asked first: what it printed at its end is looked at
 		e.mu.Lock()
 		_, rest, ok := strings.Cut(e.seen.String(), text)
 		if ok {
@@ -74,6 +81,9 @@ func (e *expect) wait(text string) {
 		e.mu.Unlock()
 		if ok {
 			return
+		}
+		if ended {
+			break
 		}
 	}
 	// What it waits for instead.
@@ -86,6 +96,16 @@ func (e *expect) wait(text string) {
 	e.t.Fatalf("%q was not printed; what was: %s", text, e.seen.String())
 }
 
+func (e *expect) ended() bool {
+	select {
+	case <-e.done:
+		time.Sleep(100 * time.Millisecond) // the terminal's reader may be behind
+		return true
+	default:
+		return false
+	}
+}
+
 func (e *expect) send(text string) {
 	e.t.Helper()
 	if _, err := e.pty.WriteString(text); err != nil {
@@ -96,13 +116,8 @@ func (e *expect) send(text string) {
 // exit waits for the program's end and returns its status.
 func (e *expect) exit() int {
 	e.t.Helper()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = e.cmd.Wait() // its status is asked for below
-	}()
 	select {
-	case <-done:
+	case <-e.done:
 		return e.cmd.ProcessState.ExitCode()
 	case <-time.After(90 * time.Second):
 		e.t.Fatalf("gureum does not end; it printed %q", e.seen.String())
@@ -119,6 +134,21 @@ func (e *expect) modes() unix.Termios {
 	return *m
 }
 
+// resizeAndInterrupt checks at a shell's prompt that the terminal's new size and
+// Ctrl-C arrive.
+func (e *expect) resizeAndInterrupt() {
+	e.t.Helper()
+	if err := pty.Setsize(e.pty, &pty.Winsize{Rows: 50, Cols: 132}); err != nil {
+		e.t.Fatal(err)
+	}
+	e.send("sleep 1; stty size\n")
+	e.wait("50 132")
+	e.send("sleep 1000\n")
+	time.Sleep(500 * time.Millisecond)
+	e.send("\x03echo interrupted $((40 + 2))\n")
+	e.wait("interrupted 42")
+}
+
 func TestKVMShellOnATerminal(t *testing.T) {
 	e := spawn(t, "run", "--name", "box")
 	before := e.modes()
@@ -127,15 +157,7 @@ func TestKVMShellOnATerminal(t *testing.T) {
 	e.send("stty size; echo $TERM; tty\n")
 	e.wait("33 101")
 	e.wait("vt100")
-	if err := pty.Setsize(e.pty, &pty.Winsize{Rows: 50, Cols: 132}); err != nil {
-		t.Fatal(err)
-	}
-	e.send("sleep 1; stty size\n")
-	e.wait("50 132")
-	e.send("sleep 1000\n")
-	time.Sleep(500 * time.Millisecond)
-	e.send("\x03echo interrupted $((40 + 2))\n")
-	e.wait("interrupted 42")
+	e.resizeAndInterrupt()
 	e.send("exit 5\n")
 	if status := e.exit(); status != 5 {
 		t.Errorf("status %d, want 5", status)
@@ -231,15 +253,7 @@ func TestKVMVirtioConsoleOnATerminal(t *testing.T) {
 	e.wait("hvc0")
 	e.wait("33 101")
 	e.wait("/dev/hvc0")
-	if err := pty.Setsize(e.pty, &pty.Winsize{Rows: 50, Cols: 132}); err != nil {
-		t.Fatal(err)
-	}
-	e.send("sleep 1; stty size\n")
-	e.wait("50 132")
-	e.send("sleep 1000\n")
-	time.Sleep(500 * time.Millisecond)
-	e.send("\x03echo interrupted $((40 + 2))\n")
-	e.wait("interrupted 42")
+	e.resizeAndInterrupt()
 	e.send("poweroff -f\n")
 	if status := e.exit(); status != 0 {
 		t.Errorf("status %d, want 0", status)

@@ -11,6 +11,7 @@ LDFLAGS := -s -w -X github.com/gureum/gureum/cmd/gureum/cli.Version=$(VERSION)
 # What the lab, the race detector's compiler and the table checks need; the
 # kernel's packages are wanted by 'make kernel' and 'make verify-kernel' alone.
 PACKAGES := qemu-system-x86 busybox-static cpio kmod acpica-tools gcc libc6-dev linux-libc-dev xz-utils qemu-utils e2fsprogs mtools dosfstools mmdebstrap
+EMULATOR_PACKAGES := gcc libc6-dev make dpkg-dev patch ninja-build meson pkg-config python3 flex bison libglib2.0-dev zlib1g-dev libattr1-dev libcap-ng-dev libfdt-dev
 KERNEL_PACKAGES := make gcc-12 binutils libc6-dev flex bison bc perl patch libelf-dev lz4 xz-utils
 
 .PHONY: help
@@ -78,13 +79,22 @@ stock: setup build ## build a Debian image and show that it runs (a quarter of a
 	@$(call install,iperf3 iproute2 procps)
 	@bench/stock.sh
 
+.PHONY: lab-qemu
+lab-qemu: ## build the lab's emulator for its deterministic mode (some minutes, once)
+	@[ -x "$${XDG_CACHE_HOME:-$$HOME/.cache}/gureum/lab/qemu/bin/qemu-system-x86_64" ] || \
+	  { $(call install,$(EMULATOR_PACKAGES)) && lab/emulator/build.sh; }
+
 .PHONY: bench
 bench: setup build ## measure boot cost and footprint beside QEMU's
 	@bin/bench
 
-.PHONY: bench-io
-bench-io: setup build ## measure disk and network in guests beside QEMU's
+.PHONY: bench-io bench-tools
+bench-io: setup build lab-qemu ## measure disk and network in guests beside QEMU's
 	@bin/bench -io
+
+bench-tools: setup build lab-qemu ## the same with fio, iperf3 and ping
+	@$(call install,fio iperf3)
+	@bin/bench -io -tools
 
 .PHONY: docs
 docs: ## write the manual pages and shell completions to bin/

@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -23,7 +22,7 @@ type emulator struct {
 // startEmulator starts QEMU with m. Its console also goes to console, when
 // that is not nil.
 func startEmulator(m machine, console io.Writer) (*emulator, error) {
-	qemu, err := tool("qemu-system-x86_64")
+	qemu, err := emulatorProgram(m.deterministic)
 	if err != nil {
 		return nil, err
 	}
@@ -67,15 +66,6 @@ func startEmulator(m machine, console io.Writer) (*emulator, error) {
 func (e *emulator) kill() {
 	_ = unix.Kill(-e.cmd.Process.Pid, unix.SIGKILL)
 	<-e.done
-}
-
-// tool finds a program that 'make setup' installs.
-func tool(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	if errors.Is(err, exec.ErrNotFound) {
-		return "", fmt.Errorf("%s: not found: run 'make setup'", name)
-	}
-	return path, err
 }
 
 // socketPair makes two connected stream sockets that no child inherits

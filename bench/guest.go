@@ -44,19 +44,26 @@ func Prepare(dir string) error {
 	return errors.Join(
 		writeFile(filepath.Join(dir, kernelFile), writeKernel),
 		writeFile(filepath.Join(dir, initrdFile), func(w io.Writer) error {
-			return writeInitrd(w, map[string][]byte{"bench-init": []byte(initScript)})
+			return writeInitrd(w, &initramfs.Archive{}, map[string][]byte{"bench-init": []byte(initScript)})
 		}))
 }
 
 // PrepareIO writes what the guests of MeasureIO boot beside the kernel: a RAM disk
-// with the load program, which is at the given path, and the rows to make.
-func PrepareIO(dir, loadProgram string, rows []IORow) error {
+// with the rows to make, the load program, which is at the given path, and the
+// tools, if wanted.
+func PrepareIO(dir, loadProgram string, rows []IORow, tools bool) error {
 	program, err := os.ReadFile(loadProgram)
 	if err != nil {
 		return err
 	}
+	var archive initramfs.Archive
+	if tools {
+		if err := addTools(&archive); err != nil {
+			return err
+		}
+	}
 	return writeFile(filepath.Join(dir, ioInitrdFile), func(w io.Writer) error {
-		return writeInitrd(w, map[string][]byte{"bench-io": []byte(initScriptFor(rows)), "load": program})
+		return writeInitrd(w, &archive, map[string][]byte{"bench-io": []byte(initScriptFor(rows)), "load": program})
 	})
 }
 
@@ -74,12 +81,11 @@ func writeKernel(w io.Writer) error {
 	return err
 }
 
-// writeInitrd writes the embedded user land with programs laid over it.
-func writeInitrd(w io.Writer, programs map[string][]byte) error {
+// writeInitrd writes the embedded user land with an archive and programs laid over it.
+func writeInitrd(w io.Writer, archive *initramfs.Archive, programs map[string][]byte) error {
 	if _, err := w.Write(userland.Archive()); err != nil {
 		return err
 	}
-	var archive initramfs.Archive
 	for name, data := range programs {
 		archive.File(name, initramfs.Attr{Mode: 0o755}, data)
 	}

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -100,6 +101,8 @@ type IOConfig struct {
 	Machine string
 	// Queues is the number of queue pairs of the network, and of CPUs.
 	Queues int
+	// Memory is what a guest gets, in MiB; 0 is guestMemory.
+	Memory int
 	// Vhost is who moves frames: "off", "on", or "both" for one after the other.
 	Vhost string
 }
@@ -111,6 +114,8 @@ func (c *IOConfig) transport() string {
 	}
 	return "pci"
 }
+
+func (c *IOConfig) memory() int { return cmp.Or(c.Memory, guestMemory) }
 
 // IOContestants are Gureum and QEMU with the same disk and the same tap, with and
 // without vhost.
@@ -131,7 +136,7 @@ func (s *Stage) IOContestants(c IOConfig) []Contestant {
 
 func (s *Stage) gureumIO(c IOConfig, vhost string) Contestant {
 	return Contestant{Name: "gureum, vhost " + vhost, Args: []string{
-		s.Gureum, "run", "--kernel", s.kernel, "--initrd", s.ioInitrd, "--memory", fmt.Sprintf("%dM", guestMemory),
+		s.Gureum, "run", "--kernel", s.kernel, "--initrd", s.ioInitrd, "--memory", fmt.Sprintf("%dM", c.memory()),
 		"--append", "quiet rdinit=/bench-io", "--transport", c.transport(), "--cpus", fmt.Sprint(c.Queues),
 		"--disk", fmt.Sprintf("%s,format=raw,cache=%s", c.Disk, c.Cache),
 		"--net", fmt.Sprintf("tap:%s,vhost=%s,queues=%d", TapName, vhost, c.Queues),
@@ -156,7 +161,7 @@ func (s *Stage) qemuIO(c IOConfig, qemu, vhost string) Contestant {
 		}
 	}
 	return Contestant{Name: "QEMU " + c.Machine + ", vhost " + vhost, Peer: true, Args: []string{
-		qemu, "-M", c.Machine, "-accel", "kvm", "-cpu", "host", "-m", fmt.Sprint(guestMemory), "-smp", fmt.Sprint(c.Queues),
+		qemu, "-M", c.Machine, "-accel", "kvm", "-cpu", "host", "-m", fmt.Sprint(c.memory()), "-smp", fmt.Sprint(c.Queues),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
 		"-kernel", s.kernel, "-initrd", s.ioInitrd, "-append", "console=ttyS0 quiet panic=-1 rdinit=/bench-io",
 		"-object", "iothread,id=io0",

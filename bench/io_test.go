@@ -106,3 +106,11 @@ func TestSignalEndsARound(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestLibrariesOf(t *testing.T) {
+	const ldd = "\tlinux-vdso.so.1 (0x00007f4)\n\tlibm.so.6 => /lib/x86_64-linux-gnu/libm.so.6 (0x00007f4)\n\t/lib64/ld-linux-x86-64.so.2 (0x00007f4)\n"
+	want := []string{"/lib/x86_64-linux-gnu/libm.so.6", "/lib64/ld-linux-x86-64.so.2"}
+	if got := librariesOf([]byte(ldd)); !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}

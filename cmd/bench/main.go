@@ -41,7 +41,7 @@ type options struct {
 	vhost          string
 	rows           string
 	scale, queues  int
-	wall           bool
+	wall, tools    bool
 	ioRows         []bench.IORow // what rows selects
 }
 
@@ -56,6 +56,7 @@ func (o *options) parse() {
 	flag.StringVar(&o.rows, "rows", ".", "those of -io's rows whose name this regular expression matches")
 	flag.IntVar(&o.scale, "scale", 100, "amount of work of -io in percent")
 	flag.IntVar(&o.queues, "queues", 1, "queue pairs of the network of -io, and CPUs of its guests")
+	flag.BoolVar(&o.tools, "tools", false, "have -io's guests measure with fio, iperf3 and ping in place of a program of our own")
 	flag.BoolVar(&o.wall, "wall", false, "in the lab, measure by the machine's clock in place of instructions")
 	flag.Parse()
 }
@@ -69,7 +70,11 @@ func (o *options) check() error {
 	if err != nil {
 		return fmt.Errorf("-rows: %w", err)
 	}
-	o.ioRows = bench.SelectRows(bench.IORows(max(o.scale, 1)), match)
+	all := bench.IORows
+	if o.tools {
+		all = bench.ToolRows
+	}
+	o.ioRows = bench.SelectRows(all(max(o.scale, 1)), match)
 	switch {
 	case len(o.ioRows) == 0:
 		return fmt.Errorf("-rows %q matches no row; without it you see them all", o.rows)
@@ -122,7 +127,7 @@ func run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := bench.PrepareIO(dir, filepath.Join(filepath.Dir(self), "load"), o.ioRows); err != nil {
+		if err := bench.PrepareIO(dir, filepath.Join(filepath.Dir(self), "load"), o.ioRows, o.tools); err != nil {
 			return err
 		}
 	}
@@ -201,10 +206,28 @@ func (o *options) measureIO(ctx context.Context, stage *bench.Stage) error {
 	if err != nil {
 		return err
 	}
-	contestants := stage.IOContestants(bench.IOConfig{Disk: diskDevice, Cache: o.cache, Machine: o.machine, Queues: o.queues, Vhost: o.vhost})
+	config := bench.IOConfig{Disk: diskDevice, Cache: o.cache, Machine: o.machine, Queues: o.queues, Vhost: o.vhost}
+	if o.tools {
+		config.Memory = toolMemory
+	}
+	err = o.measureRows(ctx, stage.IOContestants(config))
+	return errors.Join(err, remove())
+}
+
+// toolMemory is what a guest needs whose RAM disk has fio and its libraries, in MiB.
+const toolMemory = 512
+
+func (o *options) measureRows(ctx context.Context, contestants []bench.Contestant) error {
+	stop := func() error { return nil }
+	if o.tools {
+		var err error
+		if stop, err = bench.ServeTools(ctx); err != nil {
+			return err
+		}
+	}
 	results, err := bench.MeasureIO(ctx, contestants, o.ioRows, max(o.runs, 1), os.Stderr)
 	if err == nil {
 		err = bench.PrintIO(os.Stdout, o.ioRows, results)
 	}
-	return errors.Join(err, remove())
+	return errors.Join(err, stop())
 }

@@ -76,6 +76,7 @@ type Queue struct {
 	last      uint16   // head that Next gave last, for Unget
 	underWay  int      // chains taken and not yet given back
 	held      []uint64 // a bit for each head that is under way
+	room      []uint32 // by head: how much the chain under way can take, in bytes
 	maxBytes  uint64   // of a chain
 	broken    error
 	stopped   atomic.Bool
@@ -123,6 +124,7 @@ func New(m Memory, cfg Config) (*Queue, error) {
 		*views[i] = view
 	}
 	q.held = make([]uint64, (n+63)/64)
+	q.room = make([]uint32, n)
 	return q, nil
 }
 
@@ -214,6 +216,7 @@ func (q *Queue) Next(c *Chain) (bool, error) {
 		return false, q.fail("chain %d made available again while it is under way", head)
 	}
 	q.held[head>>6] |= bit
+	q.room[head] = uint32(c.WriteLen) // at most maxBytes
 	q.last = head
 	q.nextAvail++
 	q.underWay++
@@ -247,12 +250,18 @@ func (q *Queue) Put(head uint16, written uint32) {
 }
 
 // write fills an entry of the used ring. It gives false, and the queue is broken,
-// if head is not under way: a fault of the device.
+// if head is not under way, or the chain has no room for so many bytes: a fault of
+// the device.
 func (q *Queue) write(i, head uint16, written uint32) bool {
 	bit := uint64(1) << (head & 63)
 	if head >= q.cfg.Size || q.held[head>>6]&bit == 0 {
 		q.counters.faults.add(1)
 		_ = q.fail("the device gave back chain %d, which is not under way", head)
+		return false
+	}
+	if written > q.room[head] {
+		q.counters.faults.add(1)
+		_ = q.fail("the device says that it wrote %d bytes to chain %d, which has room for %d", written, head, q.room[head])
 		return false
 	}
 	q.held[head>>6] &^= bit

@@ -297,16 +297,16 @@ func TestInterruptsAreRaisedAsAskedFor(t *testing.T) {
 // TestIndexWrapsAround takes more chains than a 16-bit index counts.
 func TestIndexWrapsAround(t *testing.T) {
 	d, q := newDriver(t, Config{Size: 4, EventIdx: true})
-	d.chain(2, descriptor{addr: testBuffers, size: 1})
+	d.chain(2, descriptor{addr: testBuffers, size: 255, flags: flagWrite})
 	var c Chain
 	for i := range 1<<16 + 10 {
 		d.publish(2)
 		if ok, err := q.Next(&c); !ok || c.Head != 2 {
 			t.Fatalf("chain %d: %v %v", i, ok, err)
 		}
-		q.Put(2, uint32(i))
+		q.Put(2, uint32(i%256))
 		q.Flush()
-		if u, ok := d.used(); !ok || u != (Used{2, uint32(i)}) {
+		if u, ok := d.used(); !ok || u != (Used{2, uint32(i % 256)}) {
 			t.Fatalf("chain %d came back as %+v, %v", i, u, ok)
 		}
 	}

@@ -89,6 +89,19 @@ func TestDeviceGivesBackWhatItHas(t *testing.T) {
 	}
 }
 
+// TestMoreThanAChainTakes: a driver trusts the length in the used ring.
+func TestMoreThanAChainTakes(t *testing.T) {
+	for written, ok := range map[uint32]bool{0: true, 8: true, 9: false} {
+		d, q := newDriver(t, Config{Size: 8})
+		d.chain(0, descriptor{addr: testBuffers, size: 16}, descriptor{addr: testBuffers + 16, size: 8, flags: flagWrite})
+		d.publish(0)
+		q.Put(take(t, q).Head, written)
+		if _, err := q.Next(new(Chain)); (err == nil) != ok || (q.Counters().Faults == 0) != ok {
+			t.Errorf("%d bytes written: %v, %d faults", written, err, q.Counters().Faults)
+		}
+	}
+}
+
 // TestChainsOfASmallerQueue: a driver that chose a smaller ring may still make
 // indirect tables as long as the device's largest ring.
 func TestChainsOfASmallerQueue(t *testing.T) {
@@ -136,7 +149,7 @@ func TestDrainLooksForInterruptsOnTheWay(t *testing.T) {
 func TestRestoredQueueGoesOn(t *testing.T) {
 	for _, eventIdx := range []bool{false, true} {
 		d, q := newDriver(t, Config{Size: 4, EventIdx: eventIdx})
-		d.chain(2, descriptor{addr: testBuffers, size: 1})
+		d.chain(2, descriptor{addr: testBuffers, size: 255, flags: flagWrite})
 		for i := range 1<<16 + 1000 {
 			if i%1777 == 0 {
 				cfg := q.Config()
@@ -153,9 +166,9 @@ func TestRestoredQueueGoesOn(t *testing.T) {
 			if q.UnderWay() != 1 {
 				t.Fatalf("%d chains under way, want 1", q.UnderWay())
 			}
-			q.Put(c.Head, uint32(i))
+			q.Put(c.Head, uint32(i%256))
 			q.Flush()
-			if u, ok := d.used(); !ok || u != (Used{2, uint32(i)}) {
+			if u, ok := d.used(); !ok || u != (Used{2, uint32(i % 256)}) {
 				t.Fatalf("chain %d came back as %+v, %v", i, u, ok)
 			}
 			if len(d.interrupts) != 1 {

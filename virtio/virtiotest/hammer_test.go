@@ -28,6 +28,7 @@ func TestHammerFindsFaults(t *testing.T) {
 		"touch after rest": "fault address",
 		"touch outside":    "fault address",
 		"give back twice":  "chains that it did not have",
+		"too much":         "more written than",
 		"panic":            "index out of range",
 		"goroutine":        "found unexpected goroutines",
 		"hoard":            "MiB of heap are in use",
@@ -90,6 +91,10 @@ func (f *faultyDevice) handle(q *queue.Queue, c *queue.Chain) uint32 {
 	case "give back twice":
 		if f.n%100 == 0 {
 			q.Put(c.Head, 0)
+		}
+	case "too much":
+		if f.n%100 == 0 {
+			return uint32(c.WriteLen) + 1
 		}
 	case "panic":
 		var first [1]byte

@@ -23,21 +23,8 @@ func FuzzClient(f *testing.F) {
 	f.Add(newFrame(typeStarted, 1, started), newFrame(typeStdout, 1, []byte("hi")), ExitStatus{Code: 3}.frame(1))
 	f.Fuzz(func(t *testing.T, a, b, c []byte) {
 		host, guest := net.Pipe()
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			r := newFrameReader(guest)
-			h, _ := r.sync(typeHostHello)
-			_, _ = guest.Write(hello{version: 1, minVersion: 1, nonce: h.nonce, maxCommands: 9, features: ^Features(0)}.frame(typeGuestHello))
-			for range 3 { // requests of channels
-				_, _, _ = r.next()
-			}
-			go discard(guest)
-			for _, part := range [][]byte{a, b, c} {
-				_, _ = guest.Write(part)
-			}
-			guest.Close()
-		}()
+		const requests = 3 // of channels
+		done := hostileGuest(guest, hello{maxCommands: 9, features: ^Features(0)}, requests, a, b, c)
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		client, err := DialContext(ctx, host)

@@ -24,17 +24,7 @@ func FuzzGuestStream(f *testing.F) {
 	f.Add(newFrame(typePong, 0, make([]byte, 8)))
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		host, guest := net.Pipe()
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			r := newFrameReader(guest)
-			h, _ := r.sync(typeHostHello)
-			_, _ = guest.Write(hello{version: 1, minVersion: 1, nonce: h.nonce, maxCommands: 2, features: FeatureTTY}.frame(typeGuestHello))
-			_, _, _ = r.next()
-			go discard(guest)
-			_, _ = guest.Write(stream)
-			guest.Close()
-		}()
+		done := hostileGuest(guest, hello{maxCommands: 2, features: FeatureTTY}, 1, stream)
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		c, err := DialContext(ctx, host)
@@ -53,6 +43,28 @@ func FuzzGuestStream(f *testing.F) {
 		c.Close()
 		<-done
 	})
+}
+
+// hostileGuest is a guest that greets the host, waits for a number of requests and
+// then sends what it likes.
+func hostileGuest(guest net.Conn, greeting hello, requests int, parts ...[]byte) (done chan struct{}) {
+	done = make(chan struct{})
+	go func() {
+		defer close(done)
+		r := newFrameReader(guest)
+		h, _ := r.sync(typeHostHello)
+		greeting.version, greeting.minVersion, greeting.nonce = 1, 1, h.nonce
+		_, _ = guest.Write(greeting.frame(typeGuestHello))
+		for range requests {
+			_, _, _ = r.next()
+		}
+		go discard(guest)
+		for _, part := range parts {
+			_, _ = guest.Write(part)
+		}
+		guest.Close()
+	}()
+	return done
 }
 
 // FuzzHostStream is a host that sends what it likes. Commands are refused just

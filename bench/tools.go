@@ -33,7 +33,8 @@ func ToolRows(scale int) []IORow {
 	tcp := func(name, flags string, size int) IORow {
 		return IORow{
 			Name: "iperf3, " + name,
-			command: fmt.Sprintf("/usr/bin/iperf3 -c %s -p %s -f k -n %dK %s | /bin/busybox awk"+
+			// The server may still be busy with the end of the test before.
+			command: fmt.Sprintf("for try in 1 2 3; do /usr/bin/iperf3 -c %s -p %s -f k -n %dK %s && break; /bin/busybox sleep 1; done | /bin/busybox awk"+
 				" '/receiver/ {for (i = 1; i <= NF; i++) if ($i == \"Kbits/sec\") v = $(i-1)} END {print \"mbps=\" v/1000}'", ioHostAddr, toolPort, amount(size), flags),
 			figure: "mbps", unit: "Mbit/s",
 		}

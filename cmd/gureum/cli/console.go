@@ -25,8 +25,8 @@ const consoleFile = "file:"
 
 // checkConsole settles the mode and the parts of the Config that go with it.
 func (o *runOptions) checkConsole() error {
-	command := len(o.command) > 0
-	system := o.image.booted
+	command := len(o.spec.Command) > 0
+	system := o.plan.Image
 	if command && system != nil && !system.Agent {
 		return fmt.Errorf("a command in image %s: it holds no guest agent: build it where gureum-agent is beside gureum, or leave out the command for the login on its console", system.Name)
 	}

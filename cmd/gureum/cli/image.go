@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"github.com/gureum/gureum/fleet/spec"
 	"github.com/gureum/gureum/guest/disk"
 	"github.com/gureum/gureum/guest/image"
 	"github.com/gureum/gureum/guest/image/debian"
@@ -45,7 +46,7 @@ func newImageCommand(s Streams) *cobra.Command {
 // makeOptions are the flags of commands that make images.
 type makeOptions struct {
 	name, format string
-	size         sizeValue
+	size         spec.Size
 	quiet        bool
 }
 

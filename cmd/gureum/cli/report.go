@@ -108,7 +108,7 @@ func (r *session) judge(ctx context.Context, err error) error {
 }
 
 // shell tells whether the session is a shell rather than a command.
-func (r *session) shell() bool { return len(r.options.command) == 0 && r.report.ready > 0 }
+func (r *session) shell() bool { return len(r.options.spec.Command) == 0 && r.report.ready > 0 }
 
 // exitError is the error that carries a command's exit status, without words.
 func exitError(status int) error {

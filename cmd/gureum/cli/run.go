@@ -9,25 +9,20 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/gureum/gureum/guest/memory"
+	"github.com/gureum/gureum/fleet/spec"
 	"github.com/gureum/gureum/vm"
 )
 
-// runOptions are the flags of gureum run.
+// runOptions are the flags of gureum run, and what becomes of them.
 type runOptions struct {
-	config    vm.Config
-	memory    sizeValue
-	hugePages string
-	console   string
-	diskCache vm.DiskCache
-	timeout   time.Duration
-	env       []string
-	dir       string
-	json      bool
-	noReboot  bool
-	command   []string
-	mode      sessionMode
-	image     imageOptions
+	spec     spec.Spec
+	console  string
+	timeout  time.Duration
+	json     bool
+	noReboot bool
+	mode     sessionMode
+	plan     *spec.Plan // by check
+	config   *vm.Config // the plan's
 }
 
 const runExample = `  gureum run                                a shell in the embedded guest
@@ -54,7 +49,7 @@ Exit status: the command's own; 2 for wrong input; 69 if this host cannot run
 machines; 124 if --timeout ran out; 125 if the machine failed.`
 
 func newRunCommand(s Streams) *cobra.Command {
-	o := runOptions{memory: vm.DefaultMemory}
+	var o runOptions
 	cmd := &cobra.Command{
 		Use:     "run [flags] [-- COMMAND [ARG...]]",
 		Short:   "Run a virtual machine",
@@ -67,78 +62,49 @@ func newRunCommand(s Streams) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.command = args
+			o.spec.Command = args
 			return o.run(cmd.Context(), s)
 		},
 	}
 	f := cmd.Flags()
 	f.SetInterspersed(false)
-	f.StringVar(&o.config.Kernel, "kernel", "", "kernel `FILE`, an ELF vmlinux or a bzImage (default: the embedded kernel)")
-	f.StringVar(&o.config.Initrd, "initrd", "", "initial RAM disk `FILE` (default: the embedded user land)")
-	f.StringVar(&o.config.Append, "append", "", "`ARGS` to add to the kernel command line")
-	f.IntVar(&o.config.CPUs, "cpus", 1, "number of virtual CPUs")
-	f.Var(&o.memory, "memory", "guest memory")
-	f.StringVar(&o.config.Name, "name", "", "name of the machine and host name of the guest")
-	f.StringVar(&o.hugePages, "hugepages", "", "back guest memory with huge pages: 2M, 1G or thp")
+	addMachineFlags(f, &o.spec)
 	f.StringVar(&o.console, "console", "auto", "where the guest's console goes: auto, serial or virtio (this terminal, by that device), stderr, off or file:PATH")
 	f.DurationVar(&o.timeout, "timeout", 0, "stop the machine after this `DURATION`, such as 30s")
-	f.StringArrayVarP(&o.env, "env", "e", nil, "set `NAME=VALUE` in the command's environment")
-	f.StringVarP(&o.dir, "workdir", "w", "", "run the command in this `DIR` of the guest")
 	f.BoolVar(&o.json, "json", false, "print output, status and timings as one JSON object")
 	f.BoolVar(&o.noReboot, "no-reboot", false, "end when the guest reboots")
-	o.addTransportFlags(f)
-	o.addRNGFlags(f)
-	o.addBalloonFlags(f)
-	o.addPMEMFlags(f)
-	o.addShareFlags(f)
-	o.addNICFlags(f)
-	o.addVsockFlags(f)
-	o.addDiskFlags(f)
-	o.addImageFlags(f)
-	f.StringVar(&o.config.KVM, "kvm-device", "", "the KVM `DEVICE` (default /dev/kvm)")
 	return cmd
 }
 
 // check turns the flags into a Config. Its errors are the user's.
-func (o *runOptions) check() error {
-	o.config.Memory = uint64(o.memory)
-	if o.config.Memory == 0 {
-		return errors.New("memory: 0 bytes is too little: give at least " + vm.FormatSize(vm.MinMemory))
-	}
-	if o.config.CPUs == 0 {
+func (o *runOptions) check() (err error) {
+	if o.spec.CPUs == 0 {
 		return fmt.Errorf("cpus: 0: give a number from 1 to %d", vm.MaxCPUs)
-	}
-	switch o.hugePages {
-	case "":
-	case "thp":
-		o.config.THP = true
-	case "2M", "2m":
-		o.config.HugePages = memory.Page2M
-	case "1G", "1g":
-		o.config.HugePages = memory.Page1G
-	default:
-		return fmt.Errorf("hugepages %q: give 2M, 1G or thp", o.hugePages)
 	}
 	if o.timeout < 0 {
 		return fmt.Errorf("timeout %s: give a positive duration", o.timeout)
 	}
-	if o.json && len(o.command) == 0 {
+	if o.json && len(o.spec.Command) == 0 {
 		return errors.New("--json needs a command: gureum run --json -- COMMAND")
 	}
-	if err := o.applyDiskCache(); err != nil {
+	if o.plan, err = o.spec.Plan(); err != nil {
 		return err
 	}
-	if err := o.prepareImages(); err != nil {
-		return err
+	o.config = &o.plan.Config
+	if err := o.plan.Prepare(""); err != nil {
+		return errors.Join(imageError(err), o.plan.Close())
 	}
-	return o.checkConsole()
+	if err := o.checkConsole(); err != nil {
+		return errors.Join(err, o.plan.Close())
+	}
+	return nil
 }
 
 func (o *runOptions) run(ctx context.Context, s Streams) error {
-	defer func() { _ = o.closeImages() }() // what is left, the next run removes
 	if err := o.check(); err != nil {
 		return err
 	}
+	defer func() { _ = o.plan.Close() }() // what is left, the next run removes
 	if o.config.Terminal == vm.TerminalAuto && o.config.Kernel != "" && !isTerminal(s) {
 		// A script is not to be cut in two where the guest changes consoles.
 		o.config.Terminal = vm.TerminalSerial
@@ -166,7 +132,7 @@ var errTimeout = errors.New("the time of --timeout is over")
 
 // session runs one machine from its start to its end.
 func (o *runOptions) session(ctx context.Context, s Streams, console io.Writer) (vm.Outcome, error) {
-	config := o.config
+	config := *o.config
 	config.Console = console
 	r := &session{options: o, streams: s, started: time.Now()}
 	m, err := vm.New(config)

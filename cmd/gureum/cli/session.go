@@ -128,9 +128,9 @@ func (r *session) ended(grace time.Duration) bool {
 // runCommand runs the command of the command line, or a shell.
 func (r *session) runCommand(ctx context.Context, client *agent.Client) error {
 	command := agent.Command{
-		Args:   r.options.command,
-		Env:    r.options.env,
-		Dir:    r.options.dir,
+		Args:   r.options.spec.Command,
+		Env:    r.options.spec.Env,
+		Dir:    r.options.spec.Workdir,
 		Stdin:  r.input,
 		Stdout: r.streams.Out,
 		Stderr: r.streams.Err,

@@ -1,4 +1,4 @@
-package cli
+package spec
 
 import (
 	"encoding/hex"
@@ -6,39 +6,20 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/spf13/pflag"
-
 	virtionet "github.com/gureum/gureum/virtio/net"
 	"github.com/gureum/gureum/virtio/ratelimit"
 	"github.com/gureum/gureum/vm"
 )
 
-// addNICFlags adds the flags of network interfaces.
-func (o *runOptions) addNICFlags(f *pflag.FlagSet) {
-	f.Var((*nicsValue)(&o.config.NICs), "net", "give the guest a network interface (repeatable): "+
-		"tap:INTERFACE, a tap of the host, made if it does not exist; "+
-		"or user, a network in user space, which needs no privilege; "+
-		"options behind a comma: mac=ADDRESS, mtu=N, bps=SIZE and pps=N (bytes and packets a second, each way), "+
-		"with a tap queues=N and vhost=auto|on|off, "+
-		"with user host=on (the host's 127.0.0.1 is 10.0.2.2)")
-}
-
-// nicsValue collects the --net flags.
-type nicsValue []vm.NIC
-
-// String prints the flag's default.
-func (v *nicsValue) String() string { return "" }
-
-// Type names the value in help texts.
-func (v *nicsValue) Type() string { return "NETWORK" }
-
-// Set adds one interface.
-func (v *nicsValue) Set(s string) error {
-	n, err := parseNIC(s)
-	if err != nil {
-		return err
+// parseNICs reads the --net flags.
+func (p *Plan) parseNICs(s *Spec) error {
+	for _, text := range s.Net {
+		n, err := parseNIC(text)
+		if err != nil {
+			return err
+		}
+		p.Config.NICs = append(p.Config.NICs, n)
 	}
-	*v = append(*v, n)
 	return nil
 }
 
@@ -95,7 +76,7 @@ func setNICOption(n *vm.NIC, key, value string) (err error) {
 		}
 	case "bps":
 		var rate uint64
-		rate, err = parseSize(value)
+		rate, err = ParseSize(value)
 		n.RX.Bytes, n.TX.Bytes = ratelimit.PerSecond(rate), ratelimit.PerSecond(rate)
 	case "pps":
 		var rate int

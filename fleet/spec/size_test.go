@@ -1,4 +1,4 @@
-package cli
+package spec
 
 import "testing"
 
@@ -25,16 +25,16 @@ func TestParseSize(t *testing.T) {
 		{"5i", 0, false},
 		{"5X", 0, false},
 	} {
-		got, err := parseSize(c.in)
+		got, err := ParseSize(c.in)
 		if got != c.want || (err == nil) != c.ok {
-			t.Errorf("parseSize(%q) = %d, %v; want %d, ok %v", c.in, got, err, c.want, c.ok)
+			t.Errorf("ParseSize(%q) = %d, %v; want %d, ok %v", c.in, got, err, c.want, c.ok)
 		}
 	}
 }
 
-func TestSizeValuePrintsWhatItParses(t *testing.T) {
+func TestSizePrintsWhatItParses(t *testing.T) {
 	for _, s := range []string{"0", "1", "4K", "256M", "3G", "5T", "6000T"} {
-		var v sizeValue
+		var v Size
 		if err := v.Set(s); err != nil {
 			t.Fatal(err)
 		}

@@ -1,11 +1,9 @@
-package cli
+package spec
 
 import (
 	"fmt"
 	"strconv"
 	"strings"
-
-	"github.com/spf13/pflag"
 
 	"github.com/gureum/gureum/guest/disk"
 	"github.com/gureum/gureum/virtio/blk"
@@ -13,60 +11,31 @@ import (
 	"github.com/gureum/gureum/vm"
 )
 
-// addDiskFlags adds the flags of disks.
-func (o *runOptions) addDiskFlags(f *pflag.FlagSet) {
-	f.Var(&disksValue{&o.config.Disks, &o.image.refs}, "disk", "give the guest a disk, an image or block device at `PATH` (repeatable), "+
-		"or boot the image of the store of that name on a scratch layer (persist=FILE keeps it, size=SIZE makes the disk larger); "+
-		"options behind a comma: ro, format=raw|qcow2, cache=writeback|none, engine=auto|io_uring|workers, id=NAME, "+
-		"queues=N, bps=SIZE and iops=N (bytes and requests a second), block-size=SIZE, "+
-		"backing=allow (the image may have a backing file, in its folder or below)")
-	f.StringVar((*string)(&o.diskCache), "cache", "", "cache of disks that do not say: writeback (the host's page cache, the default) or none (past it)")
-}
-
-// applyDiskCache gives --cache to the disks that do not say.
-func (o *runOptions) applyDiskCache() error {
-	switch o.diskCache {
+// parseDisks reads the --disk flags, and gives --cache to those that do not say.
+func (p *Plan) parseDisks(s *Spec) error {
+	cache := vm.DiskCache(s.Cache)
+	switch cache {
 	case "", vm.CacheWriteback, vm.CacheNone:
 	default:
-		return fmt.Errorf("cache %q: give writeback or none", o.diskCache)
+		return fmt.Errorf("cache %q: give writeback or none", s.Cache)
 	}
-	for i := range o.config.Disks {
-		if d := &o.config.Disks[i]; d.Cache == "" {
-			d.Cache = o.diskCache
+	for i, text := range s.Disk {
+		rest, ref, err := cutImageOptions(text)
+		if err != nil {
+			return err
 		}
-	}
-	return nil
-}
-
-// disksValue collects the --disk flags.
-type disksValue struct {
-	disks *[]vm.Disk
-	refs  *map[int]imageRef
-}
-
-// String prints the flag's default.
-func (v *disksValue) String() string { return "" }
-
-// Type names the value in help texts.
-func (v *disksValue) Type() string { return "PATH" }
-
-// Set adds one disk.
-func (v *disksValue) Set(s string) error {
-	rest, ref, err := cutImageOptions(s)
-	if err != nil {
-		return err
-	}
-	d, err := parseDisk(rest)
-	if err != nil {
-		return err
-	}
-	if ref != (imageRef{}) {
-		if *v.refs == nil {
-			*v.refs = map[int]imageRef{}
+		d, err := parseDisk(rest)
+		if err != nil {
+			return err
 		}
-		(*v.refs)[len(*v.disks)] = ref
+		if d.Cache == "" {
+			d.Cache = cache
+		}
+		if ref != (imageRef{}) {
+			p.refs[i] = ref
+		}
+		p.Config.Disks = append(p.Config.Disks, d)
 	}
-	*v.disks = append(*v.disks, d)
 	return nil
 }
 
@@ -131,14 +100,14 @@ func setDiskOption(d *vm.Disk, key, value string) (err error) {
 	case "queues":
 		d.Queues, err = parseDiskCount(key, value)
 	case "bps":
-		n, err = parseSize(value)
+		n, err = ParseSize(value)
 		d.Limit.Bytes = ratelimit.PerSecond(n)
 	case "iops":
 		var ops int
 		ops, err = parseDiskCount(key, value)
 		d.Limit.Ops = ratelimit.PerSecond(uint64(ops))
 	case "block-size":
-		n, err = parseSize(value)
+		n, err = ParseSize(value)
 		d.BlockSize = uint32(min(n, 1<<31))
 	case "backing":
 		if d.AllowBacking = value == "allow"; !d.AllowBacking {

@@ -1,4 +1,4 @@
-package cli
+package spec
 
 import (
 	"fmt"
@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// sizeValue is a flag that holds a number of bytes, written as 512M or 2GiB.
-type sizeValue uint64
+// Size is a number of bytes, written as 512M or 2GiB. It is a flag value.
+type Size uint64
 
 // String prints the value as the flag's default.
-func (v *sizeValue) String() string {
+func (v *Size) String() string {
 	n := uint64(*v)
 	for _, u := range []string{"", "K", "M", "G"} {
 		if n == 0 || n%1024 != 0 {
@@ -23,21 +23,21 @@ func (v *sizeValue) String() string {
 }
 
 // Type names the value in help texts.
-func (v *sizeValue) Type() string { return "SIZE" }
+func (v *Size) Type() string { return "SIZE" }
 
 // Set parses a size.
-func (v *sizeValue) Set(s string) error {
-	n, err := parseSize(s)
+func (v *Size) Set(s string) error {
+	n, err := ParseSize(s)
 	if err != nil {
 		return err
 	}
-	*v = sizeValue(n)
+	*v = Size(n)
 	return nil
 }
 
-// parseSize reads a whole number with an optional binary unit: K, M, G or T,
+// ParseSize reads a whole number with an optional binary unit: K, M, G or T,
 // alone or as KiB, MiB, ... in either case. Without a unit it counts bytes.
-func parseSize(s string) (uint64, error) {
+func ParseSize(s string) (uint64, error) {
 	digits := strings.TrimRight(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 	shift, ok := unitShift(s[len(digits):])
 	n, err := strconv.ParseUint(digits, 10, 64)

@@ -1,4 +1,4 @@
-package cli
+package spec
 
 import (
 	"testing"
@@ -6,7 +6,7 @@ import (
 	"github.com/gureum/gureum/vm"
 )
 
-func TestVsockFlag(t *testing.T) {
+func TestParseVsock(t *testing.T) {
 	for s, want := range map[string]vm.Vsock{
 		"/run/s":           {On: true, Path: "/run/s"},
 		"s,cid=7":          {On: true, Path: "s", CID: 7},
@@ -23,9 +23,8 @@ func TestVsockFlag(t *testing.T) {
 		"s,":               {},
 		"s,cid=4294967296": {},
 	} {
-		var v vsockValue
-		err := v.Set(s)
-		if (err == nil) != want.On || vm.Vsock(v) != want {
+		v, err := parseVsock(s)
+		if (err == nil) != want.On || v != want {
 			t.Errorf("%q: %+v, %v", s, v, err)
 		}
 	}

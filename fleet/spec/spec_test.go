@@ -1,0 +1,87 @@
+package spec
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/gureum/gureum/vm"
+)
+
+func TestPlan(t *testing.T) {
+	s := Spec{
+		Name: "a", CPUs: 2, Memory: "1G", HugePages: "2M", Append: "quiet", Transport: "pci",
+		Disk: []string{"d.raw,ro", "e,,f.raw,cache=none"}, Cache: "writeback",
+		Net: []string{"user", "tap:t0,mac=02:00:00:00:00:01"}, Vsock: "s,cid=7",
+		Share: []string{".:here:ro"}, PMEM: []string{"p,ro"}, NoRNG: true, NoBalloon: true,
+	}
+	p, err := s.Plan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := p.Config
+	if c.Name != "a" || c.CPUs != 2 || c.Memory != 1<<30 || c.HugePages != 2<<20 || c.Append != "quiet" || c.Transport != vm.TransportPCI {
+		t.Errorf("%+v", c)
+	}
+	if len(c.Disks) != 2 || c.Disks[0].Cache != vm.CacheWriteback || c.Disks[1].Cache != vm.CacheNone || c.Disks[1].Path != "e,f.raw" {
+		t.Errorf("disks: %+v", c.Disks)
+	}
+	if len(c.NICs) != 2 || !c.NICs[0].User || c.NICs[1].Tap != "t0" || c.Vsock != (vm.Vsock{On: true, Path: "s", CID: 7}) {
+		t.Errorf("interfaces %+v, sockets %+v", c.NICs, c.Vsock)
+	}
+	if !reflect.DeepEqual(c.Shares, []vm.Share{{Dir: ".", Tag: "here", ReadOnly: true}}) || !reflect.DeepEqual(c.PMEM, []vm.PMEM{{Path: "p", ReadOnly: true}}) {
+		t.Errorf("shares %+v, persistent memory %+v", c.Shares, c.PMEM)
+	}
+	if !c.RNG.Off || !c.Balloon.Off {
+		t.Error("devices that were switched off are there")
+	}
+}
+
+func TestPlanRefuses(t *testing.T) {
+	for want, s := range map[string]Spec{
+		`memory: "lots"`:          {Memory: "lots"},
+		"0 bytes is too little":   {Memory: "0"},
+		`balloon: "x"`:            {Balloon: "x"},
+		`hugepages "3M"`:          {HugePages: "3M"},
+		`cache "none at all"`:     {Cache: "none at all"},
+		"give the path":           {Disk: []string{",ro"}},
+		`network "here"`:          {Net: []string{"here"}},
+		"give the path of a sock": {Vsock: "cid=3"},
+		"give HOSTDIR:TAG":        {Share: []string{"here"}},
+		`"rx" is no option`:       {PMEM: []string{"file,rx"}},
+		"names no file":           {PMEM: []string{",ro"}},
+	} {
+		if _, err := s.Plan(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %s", s, err, want)
+		}
+	}
+}
+
+func TestAnchor(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := os.WriteFile("file.raw", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := Spec{
+		Kernel: "k", Initrd: "/abs", CloudInit: "../c", PasswordFile: "",
+		Disk:  []string{"debian:12,persist=mine", "file.raw,ro", "sub/a,,b", "/x"},
+		Share: []string{".:t:ro"}, PMEM: []string{"p,ro"}, SSHKey: []string{"id.pub"}, Vsock: "s,cid=4",
+	}
+	s.Anchor(dir)
+	want := Spec{
+		Kernel: dir + "/k", Initrd: "/abs", CloudInit: filepath.Dir(dir) + "/c",
+		Disk:  []string{"debian:12,persist=" + dir + "/mine", dir + "/file.raw,ro", dir + "/sub/a,,b", "/x"},
+		Share: []string{dir + "/.:t:ro"}, PMEM: []string{dir + "/p,ro"}, SSHKey: []string{dir + "/id.pub"}, Vsock: dir + "/s,cid=4",
+	}
+	if !reflect.DeepEqual(s, want) {
+		t.Errorf("%+v\nwant\n%+v", s, want)
+	}
+	s = Spec{Vsock: "vhost,cid=9"}
+	s.Anchor(dir)
+	if s.Vsock != "vhost,cid=9" {
+		t.Errorf("%q was taken for a path", s.Vsock)
+	}
+}

@@ -22,6 +22,9 @@ type NIC struct {
 	// Tap is the name of the host's tap that the guest's wire ends at. One that
 	// does not exist is made, and is gone with the machine.
 	Tap string
+	// Queue has the tap's queues if they were opened beforehand (tap.Attach), by one who
+	// may and sees the interface. New takes them over. MTU is then wanted as well.
+	Queue []*os.File
 	// User is a network in user space, which needs no privilege: the guest gets
 	// out by TCP and UDP, and nobody gets in (see net/usernet).
 	User bool
@@ -104,6 +107,8 @@ func (n *NIC) checkKind() error {
 		return errors.New("vhost=on needs a tap")
 	case n.User:
 		return nil
+	case len(n.Queue) > 0 && (n.MTU == 0 || n.Queues != len(n.Queue)):
+		return errors.New("queues that were opened beforehand: give their number and the MTU")
 	case n.HostLoopback:
 		return errors.New("only a user-mode network can reach the host's loopback")
 	}
@@ -148,6 +153,13 @@ func (m *Machine) newNIC(i int) (*virtionet.Device, error) {
 func (n *NIC) open(hostname string) (virtionet.Backend, int, error) {
 	if n.User {
 		return n.openUser(hostname)
+	}
+	if len(n.Queue) > 0 {
+		t, err := tap.FromFiles(n.Tap, n.Queue)
+		if err != nil {
+			return nil, 0, &HostError{err}
+		}
+		return t, n.MTU, nil
 	}
 	t, err := tap.Open(tap.Config{Name: n.Tap, Queues: n.Queues, MTU: n.MTU})
 	switch {

@@ -28,6 +28,12 @@ func TestKVMFreeMemoryGoesBack(t *testing.T) {
 		t.Errorf("%d MiB resident before, %d MiB with 100 MiB more in use", before, full)
 	}
 	g.sh("rm /tmp/x")
+	defer func() {
+		if t.Failed() {
+			t.Logf("resident: %d MiB before, %d MiB full, %d MiB now; %d MiB reported", before, full, residentMiB(t), g.BalloonState().Reported>>20)
+			g.sh("cat /proc/buddyinfo /proc/meminfo")
+		}
+	}()
 	eventually(t, "free memory goes back to the host", func() bool { return residentMiB(t) < full-90 })
 	t.Logf("resident: %d MiB before, %d MiB full, %d MiB after; %d MiB reported",
 		before, full, residentMiB(t), g.BalloonState().Reported>>20)

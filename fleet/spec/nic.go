@@ -3,6 +3,7 @@ package spec
 import (
 	"encoding/hex"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -11,12 +12,26 @@ import (
 	"github.com/gureum/gureum/vm"
 )
 
+// Port is an interface on one of the fleet's networks.
+type Port struct {
+	// NIC is the number of the interface among the machine's.
+	NIC int
+	// Network is the network's name or id.
+	Network string
+	// IP and IP6 are addresses that the user wants; the zero value is any.
+	IP, IP6 netip.Addr
+}
+
 // parseNICs reads the --net flags.
 func (p *Plan) parseNICs(s *Spec) error {
-	for _, text := range s.Net {
-		n, err := parseNIC(text)
+	for i, text := range s.Net {
+		n, port, err := parseNIC(text)
 		if err != nil {
 			return err
+		}
+		if port.Network != "" {
+			port.NIC = i
+			p.Ports = append(p.Ports, port)
 		}
 		p.Config.NICs = append(p.Config.NICs, n)
 	}
@@ -25,45 +40,67 @@ func (p *Plan) parseNICs(s *Spec) error {
 
 // parseNIC reads KIND[:NAME][,OPTION=VALUE...]. What the values may be is the
 // machine's affair; see vm.NIC.
-func parseNIC(s string) (vm.NIC, error) {
-	var n vm.NIC
+func parseNIC(s string) (n vm.NIC, port Port, err error) {
 	words := strings.Split(s, ",")
-	kind, name, _ := strings.Cut(words[0], ":")
-	switch kind {
-	case "tap":
-		if name == "" {
-			return n, fmt.Errorf("network %q: name the interface, as in tap:vm0", words[0])
-		}
+	kind, name, named := strings.Cut(words[0], ":")
+	switch {
+	case kind == "tap" && name == "":
+		return n, port, fmt.Errorf("network %q: name the interface, as in tap:vm0", words[0])
+	case kind == "tap":
 		n.Tap = name
-	case "user":
-		if words[0] != "user" {
-			return n, fmt.Errorf("network %q: a user-mode network has no name: give user", words[0])
-		}
+	case kind == "user" && named:
+		return n, port, fmt.Errorf("network %q: a user-mode network has no name: give user", words[0])
+	case kind == "user":
 		n.User = true
+	case named || kind == "":
+		return n, port, fmt.Errorf("network %q: give the name of a network, tap:INTERFACE or user", words[0])
 	default:
-		return n, fmt.Errorf("network %q: give tap:INTERFACE or user", words[0])
+		port.Network = kind
 	}
 	seen := map[string]bool{}
 	for _, word := range words[1:] {
 		key, value, ok := strings.Cut(word, "=")
 		if !ok || value == "" {
-			return n, fmt.Errorf("network option %q: write it as OPTION=VALUE", word)
+			return n, port, fmt.Errorf("network option %q: write it as OPTION=VALUE", word)
 		}
 		if seen[key] {
-			return n, fmt.Errorf("network option %s is given twice", key)
+			return n, port, fmt.Errorf("network option %s is given twice", key)
 		}
 		seen[key] = true
-		if err := setNICOption(&n, key, value); err != nil {
-			return n, err
+		if key == "ip" && port.Network != "" {
+			err = port.setIP(value)
+		} else {
+			err = setNICOption(&n, key, value)
+		}
+		if err != nil {
+			return n, port, err
 		}
 	}
-	return n, nil
+	return n, port, nil
+}
+
+// setIP reads an address, or one of each kind with a slash between them.
+func (p *Port) setIP(value string) error {
+	for _, text := range strings.Split(value, "/") {
+		ip, err := netip.ParseAddr(text)
+		switch {
+		case err != nil || ip.Zone() != "" || ip.Is4In6():
+			return fmt.Errorf("network option ip: %q is no address: write 10.88.0.9, fd00::9 or both with a slash between them", value)
+		case ip.Is4() && !p.IP.IsValid():
+			p.IP = ip
+		case ip.Is6() && !p.IP6.IsValid():
+			p.IP6 = ip
+		default:
+			return fmt.Errorf("network option ip: %q: give one address of each kind", value)
+		}
+	}
+	return nil
 }
 
 func setNICOption(n *vm.NIC, key, value string) (err error) {
 	switch key {
 	case "mac":
-		n.MAC, err = parseMAC(value)
+		n.MAC, err = ParseMAC(value)
 	case "mtu":
 		n.MTU, err = parseCount(key, value)
 	case "queues":
@@ -83,7 +120,7 @@ func setNICOption(n *vm.NIC, key, value string) (err error) {
 		rate, err = parseCount(key, value)
 		n.RX.Ops, n.TX.Ops = ratelimit.PerSecond(uint64(rate)), ratelimit.PerSecond(uint64(rate))
 	default:
-		return fmt.Errorf("network option %q: give mac, mtu, queues, vhost, host, bps or pps", key)
+		return fmt.Errorf("network option %q: give mac, mtu, queues, vhost, host, bps, pps, and with a network ip", key)
 	}
 	return err
 }
@@ -108,8 +145,8 @@ func parseVhost(s string) (virtionet.VhostMode, error) {
 	return 0, fmt.Errorf("network option vhost: %q: give auto, on or off", s)
 }
 
-// parseMAC reads six bytes in hexadecimal with colons or hyphens between them.
-func parseMAC(s string) (mac [6]byte, err error) {
+// ParseMAC reads an address of an interface: six bytes in hexadecimal with colons or hyphens between them.
+func ParseMAC(s string) (mac [6]byte, err error) {
 	parts := strings.FieldsFunc(s, func(r rune) bool { return r == ':' || r == '-' })
 	b, err := hex.DecodeString(strings.Join(parts, ""))
 	if err != nil || len(parts) != len(mac) || len(b) != len(mac) || len(s) != 17 || [6]byte(b) == mac {

@@ -53,6 +53,11 @@ type Spec struct {
 	Env     []string `json:"env,omitempty"`
 	Workdir string   `json:"workdir,omitempty"`
 
+	Publish []string `json:"publish,omitempty"`
+	Restart string   `json:"restart,omitempty"`
+	Label   []string `json:"label,omitempty"`
+	Rm      bool     `json:"rm,omitempty"`
+
 	KVMDevice string `json:"kvm-device,omitempty"`
 }
 
@@ -62,6 +67,12 @@ type Plan struct {
 	// Image is the image of the store that the machine boots; nil for none. Prepare
 	// finds it.
 	Image *image.Resolved
+	// Ports are the interfaces on networks of the fleet. Their vm.NIC lacks the tap.
+	Ports []Port
+	// Publish are ports of the host that lead into the guest.
+	Publish []Publish
+	Restart Restart
+	Labels  map[string]string
 
 	spec    Spec
 	refs    map[int]imageRef // what --disk says of images, by the disk's number
@@ -76,7 +87,7 @@ func (s *Spec) Plan() (*Plan, error) {
 	c.Kernel, c.Initrd, c.Append = s.Kernel, s.Initrd, s.Append
 	c.Transport = vm.Transport(s.Transport)
 	c.RNG.Off, c.Balloon.Off = s.NoRNG, s.NoBalloon
-	for _, parse := range []func(*Spec) error{p.parseMemory, p.parseDisks, p.parseNICs, p.parseOthers} {
+	for _, parse := range []func(*Spec) error{p.parseMemory, p.parseDisks, p.parseNICs, p.parseOthers, p.parseFleet} {
 		if err := parse(s); err != nil {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -47,7 +48,20 @@ func TestPlanRefuses(t *testing.T) {
 		`hugepages "3M"`:          {HugePages: "3M"},
 		`cache "none at all"`:     {Cache: "none at all"},
 		"give the path":           {Disk: []string{",ro"}},
-		`network "here"`:          {Net: []string{"here"}},
+		`network "here:"`:         {Net: []string{"here:"}},
+		"is no address":           {Net: []string{"here,ip=1.2.3"}},
+		"one address of each":     {Net: []string{"here,ip=10.0.0.1/10.0.0.2"}},
+		"on no network":           {Publish: []string{"80:80"}},
+		"write it as HOSTPORT":    {Publish: []string{"80"}},
+		`"0" is no port`:          {Publish: []string{"0:80"}},
+		`"sctp" is no protocol`:   {Publish: []string{"80:80/sctp"}},
+		`"x" is no address`:       {Publish: []string{"x:80:80"}},
+		`restart "maybe"`:         {Restart: "maybe"},
+		`restart "always:3"`:      {Restart: "always:3"},
+		`restart "on-failure:0"`:  {Restart: "on-failure:0"},
+		"rm and restart":          {Restart: "always", Rm: true},
+		`label "=x"`:              {Label: []string{"=x"}},
+		"given twice":             {Label: []string{"a=1", "a=2"}},
 		"give the path of a sock": {Vsock: "cid=3"},
 		"give HOSTDIR:TAG":        {Share: []string{"here"}},
 		`"rx" is no option`:       {PMEM: []string{"file,rx"}},
@@ -83,5 +97,31 @@ func TestAnchor(t *testing.T) {
 	s.Anchor(dir)
 	if s.Vsock != "vhost,cid=9" {
 		t.Errorf("%q was taken for a path", s.Vsock)
+	}
+}
+
+func TestPlanOfAFleetsMachine(t *testing.T) {
+	s := Spec{
+		Net:     []string{"user", "blue,ip=10.88.0.9/fd00::9,queues=2"},
+		Publish: []string{"8080:80", "127.0.0.1:5353:53/udp", "[::1]:22:22/tcp"},
+		Restart: "on-failure:3", Label: []string{"tier=web", "blue"},
+	}
+	p, err := s.Plan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Port{{NIC: 1, Network: "blue", IP: netip.MustParseAddr("10.88.0.9"), IP6: netip.MustParseAddr("fd00::9")}}
+	if !reflect.DeepEqual(p.Ports, want) || p.Config.NICs[1].Queues != 2 {
+		t.Errorf("ports %+v, interfaces %+v", p.Ports, p.Config.NICs)
+	}
+	var published []string
+	for _, x := range p.Publish {
+		published = append(published, x.String())
+	}
+	if got := strings.Join(published, " "); got != "8080:80 127.0.0.1:5353:53/udp [::1]:22:22" {
+		t.Errorf("published: %s", got)
+	}
+	if p.Restart != (Restart{RestartOnFailure, 3}) || !reflect.DeepEqual(p.Labels, map[string]string{"tier": "web", "blue": ""}) {
+		t.Errorf("restart %+v, labels %v", p.Restart, p.Labels)
 	}
 }

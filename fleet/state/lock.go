@@ -1,0 +1,113 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrBusy is the error of TryLock for a lock that somebody else holds.
+var ErrBusy = errors.New("somebody else has it locked")
+
+// Lock is a lock on a file (flock(2)). The kernel frees it when the last process ends
+// that has its descriptor.
+type Lock struct{ file *os.File }
+
+// TryLock takes a lock, or gives ErrBusy. The file is made if need be.
+func TryLock(path string) (*Lock, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		err = ErrBusy
+	case err == nil && !sameFile(f, path):
+		// Its folder was removed and made anew meanwhile: this is a lock on nothing.
+		err = ErrBusy
+	}
+	if err != nil {
+		return nil, errors.Join(&os.PathError{Op: "lock", Path: path, Err: err}, f.Close())
+	}
+	return &Lock{f}, nil
+}
+
+func sameFile(f *os.File, path string) bool {
+	a, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(path)
+	return err == nil && os.SameFile(a, b)
+}
+
+// lockRetry is how often a lock is tried for. A wait in the kernel could not be given up.
+const lockRetry = 10 * time.Millisecond
+
+// WaitLock takes a lock and waits for it, but not longer than ctx.
+func WaitLock(ctx context.Context, path string) (*Lock, error) {
+	for {
+		l, err := TryLock(path)
+		if !errors.Is(err, ErrBusy) {
+			return l, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for %s: %w", path, context.Cause(ctx))
+		case <-time.After(lockRetry):
+		}
+	}
+}
+
+// Held tells whether somebody holds a lock.
+func Held(path string) (bool, error) {
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	l, err := TryLock(path)
+	if errors.Is(err, ErrBusy) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return false, l.Unlock()
+}
+
+// File is the locked file: a process that inherits it holds the lock as well.
+func (l *Lock) File() *os.File { return l.file }
+
+// Unlock gives the lock up, as far as this process is concerned.
+func (l *Lock) Unlock() error {
+	if l == nil {
+		return nil
+	}
+	return l.file.Close()
+}
+
+// Lock takes the lock of the whole fleet, for making, renaming and removing.
+func (d Dirs) Lock(ctx context.Context) (*Lock, error) {
+	if err := d.Make(); err != nil {
+		return nil, err
+	}
+	return WaitLock(ctx, filepath.Join(d.State, "lock"))
+}
+
+// LockVM takes the lock of one machine, for starting, stopping and changing it.
+func (d Dirs) LockVM(ctx context.Context, id string) (*Lock, error) {
+	return WaitLock(ctx, filepath.Join(d.VMDir(id), "lock"))
+}
+
+// Alive is the path of the lock that a machine's process holds.
+func (d Dirs) Alive(id string) string { return filepath.Join(d.VMRun(id), "alive") }

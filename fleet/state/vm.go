@@ -1,0 +1,199 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gureum/gureum/fleet/spec"
+)
+
+// VM is the record of a machine.
+type VM struct {
+	ID      string    `json:"id"`
+	Name    string    `json:"name"`
+	Created time.Time `json:"created"`
+	Spec    spec.Spec `json:"spec"`
+	// Ports are its interfaces on networks of the fleet, in the order of Spec.Net.
+	Ports []Port `json:"ports,omitempty"`
+	// UID is the user and group of its process; 0 for the user who runs it.
+	UID int `json:"uid,omitempty"`
+	// Want is what the user wants it to be, now and after a reboot of the host.
+	Want Want `json:"want"`
+	// Restarts counts how often it was started again since the user started it.
+	Restarts int `json:"restarts,omitempty"`
+}
+
+// Want is what the user wants a machine to be.
+type Want string
+
+// What a machine may be wanted to be.
+const (
+	WantStopped Want = "stopped"
+	WantRunning Want = "running"
+)
+
+// Port is an interface of a machine on a network.
+type Port struct {
+	NIC     int        `json:"nic"`     // its number among the machine's interfaces
+	Network string     `json:"network"` // the network's id
+	Tap     string     `json:"tap"`
+	MAC     string     `json:"mac"`
+	IP      netip.Addr `json:"ip"`
+	IP6     netip.Addr `json:"ip6,omitzero"`
+	MTU     int        `json:"mtu"`
+	Queues  int        `json:"queues"`
+}
+
+// Errors that callers decide on; match with errors.Is.
+var (
+	ErrNotFound  = errors.New("no such machine")
+	ErrAmbiguous = errors.New("several machines")
+	ErrExists    = errors.New("the name is taken")
+)
+
+const vmRecord = "vm.json"
+
+// PutVM writes a machine's record. Its folder is made if need be.
+func (d Dirs) PutVM(vm *VM) error {
+	if err := os.MkdirAll(d.VMDir(vm.ID), 0o700); err != nil {
+		return err
+	}
+	return Write(filepath.Join(d.VMDir(vm.ID), vmRecord), vm)
+}
+
+// GetVM reads the record of a machine by its id.
+func (d Dirs) GetVM(id string) (*VM, error) {
+	vm := &VM{}
+	err := Read(filepath.Join(d.VMDir(id), vmRecord), vm)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %q", ErrNotFound, id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if vm.ID != id {
+		return nil, fmt.Errorf("%s: the record is of machine %q: it was moved", d.VMDir(id), vm.ID)
+	}
+	return vm, nil
+}
+
+// VMs reads all records, the oldest machine first. Those that cannot be read come as
+// errors beside the others, joined.
+func (d Dirs) VMs() ([]*VM, error) {
+	ids, err := d.vmIDs()
+	if err != nil {
+		return nil, err
+	}
+	var out []*VM
+	var errs []error
+	for _, id := range ids {
+		vm, err := d.GetVM(id)
+		switch {
+		case err == nil:
+			out = append(out, vm)
+		case !errors.Is(err, ErrNotFound): // it was removed meanwhile, or is being made
+			errs = append(errs, err)
+		}
+	}
+	slices.SortFunc(out, func(a, b *VM) int {
+		if c := a.Created.Compare(b.Created); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return out, errors.Join(errs...)
+}
+
+func (d Dirs) vmIDs() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(d.State, "vms"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var ids []string
+	for _, e := range entries {
+		if e.IsDir() && len(e.Name()) == IDLength {
+			ids = append(ids, e.Name())
+		}
+	}
+	return ids, nil
+}
+
+// minPrefix is how short the beginning of an id may be.
+const minPrefix = 2
+
+// FindVM gives the machine that a name, an id or the beginning of one stands for. A name
+// wins over the beginning of an id.
+func (d Dirs) FindVM(ref string) (*VM, error) {
+	vms, err := d.VMs()
+	var found []*VM
+	for _, vm := range vms {
+		switch {
+		case vm.Name == ref, vm.ID == ref:
+			return vm, nil
+		case len(ref) >= minPrefix && strings.HasPrefix(vm.ID, ref):
+			found = append(found, vm)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		return nil, fmt.Errorf("%w: %d ids begin with %q: give more of it", ErrAmbiguous, len(found), ref)
+	case err != nil:
+		return nil, err // it may be one of those
+	}
+	return nil, fmt.Errorf("%w: %q: see 'gureum ps -a'", ErrNotFound, ref)
+}
+
+// RemoveVM removes all that is on disk of a machine. The record goes first, so that
+// what a crash leaves is no machine any more; Strays finds it.
+func (d Dirs) RemoveVM(id string) error {
+	err := os.Remove(filepath.Join(d.VMDir(id), vmRecord))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return errors.Join(os.RemoveAll(d.VMRun(id)), os.RemoveAll(d.VMDir(id)))
+}
+
+// Strays are ids of folders without a machine, which a crash left.
+func (d Dirs) Strays() ([]string, error) {
+	ids, err := d.vmIDs()
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]bool{}
+	var strays []string
+	for _, id := range ids {
+		if _, err := os.Stat(filepath.Join(d.VMDir(id), vmRecord)); errors.Is(err, fs.ErrNotExist) {
+			strays = append(strays, id)
+		} else {
+			known[id] = true
+		}
+	}
+	entries, err := os.ReadDir(filepath.Join(d.Run, "vms"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return strays, err
+	}
+	for _, e := range entries {
+		if !known[e.Name()] && !slices.Contains(strays, e.Name()) {
+			strays = append(strays, e.Name())
+		}
+	}
+	return strays, nil
+}
+
+// Journal is the path of a machine's journal.
+func (d Dirs) Journal(id string) string { return filepath.Join(d.VMDir(id), "journal") }
+
+// ConsoleLog is the path of the log of its console; see Log.
+func (d Dirs) ConsoleLog(id string) string { return filepath.Join(d.VMDir(id), "console.log") }
+
+// OutputLog is the path of the log of its command's output.
+func (d Dirs) OutputLog(id string) string { return filepath.Join(d.VMDir(id), "output.log") }

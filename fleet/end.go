@@ -1,0 +1,162 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/gureum/gureum/fleet/api"
+	"github.com/gureum/gureum/fleet/state"
+)
+
+// DefaultStop is how long a guest may take to switch itself off when nobody says.
+const DefaultStop = 90 * time.Second
+
+// patience is how long a machine's process may take to answer or to end beyond what it
+// was given. A healthy one needs milliseconds; a host may be very busy.
+const patience = 10 * time.Second
+
+// Stop asks a machine's guest to switch itself off and waits for its end. A guest that
+// takes longer than timeout is killed. One that does not run is left alone.
+func (f *Fleet) Stop(ctx context.Context, ref string, timeout time.Duration) error {
+	return f.finish(ctx, ref, func(id string) error {
+		err := f.request(ctx, id, func(ctx context.Context, c *api.Client) error { return c.Stop(ctx, timeout) })
+		if err != nil {
+			return f.end(ctx, id)
+		}
+		if err := f.awaitEnd(ctx, id, timeout+patience); err != nil {
+			return f.end(ctx, id)
+		}
+		return nil
+	})
+}
+
+// Kill ends a machine as if its power were cut.
+func (f *Fleet) Kill(ctx context.Context, ref string) error {
+	return f.finish(ctx, ref, func(id string) error { return f.end(ctx, id) })
+}
+
+// finish ends a machine that the user no longer wants to run.
+func (f *Fleet) finish(ctx context.Context, ref string, end func(id string) error) (err error) {
+	record, err := f.Dirs.FindVM(ref)
+	if err != nil {
+		return err
+	}
+	lock, err := f.Dirs.LockVM(ctx, record.ID)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	if record, err = f.Dirs.GetVM(record.ID); err != nil {
+		return err
+	}
+	if record.Want != state.WantStopped {
+		// First, so that nobody starts it again meanwhile.
+		record.Want = state.WantStopped
+		if err := f.Dirs.PutVM(record); err != nil {
+			return err
+		}
+	}
+	status, err := f.Dirs.Status(record.ID)
+	if err != nil || !alive(status) {
+		return err
+	}
+	if err := end(record.ID); err != nil {
+		return fmt.Errorf("%s: %w", record.Name, err)
+	}
+	return nil
+}
+
+// request makes a call that a healthy process answers at once.
+func (f *Fleet) request(ctx context.Context, id string, call func(context.Context, *api.Client) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return call(ctx, f.Client(id))
+}
+
+// end ends a machine's process: by its own doing, so that its disks are closed, else by
+// SIGKILL.
+func (f *Fleet) end(ctx context.Context, id string) error {
+	pid, pidErr := f.PID(id)
+	err := f.request(ctx, id, func(ctx context.Context, c *api.Client) error { return c.Kill(ctx) })
+	if err == nil {
+		err = f.awaitEnd(ctx, id, patience)
+	}
+	if err == nil {
+		return nil
+	}
+	if held, heldErr := state.Held(f.Dirs.Alive(id)); heldErr == nil && !held {
+		return nil
+	}
+	if pidErr != nil {
+		return fmt.Errorf("its process does not answer, and cannot be found: %w", errors.Join(err, pidErr))
+	}
+	if err := f.killProcess(id, pid); err != nil {
+		return err
+	}
+	return f.awaitEnd(ctx, id, patience)
+}
+
+// killProcess kills the process with that number if it is the machine's. A descriptor
+// of the process keeps the number from becoming another's between check and signal.
+func (f *Fleet) killProcess(id string, pid int) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return os.NewSyscallError("pidfd_open", err)
+	}
+	defer unix.Close(fd)
+	if held, err := state.Held(f.Dirs.Alive(id)); err != nil || !held {
+		return err // it has ended, and the number may be another's
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return os.NewSyscallError("pidfd_send_signal", err)
+	}
+	return nil
+}
+
+// pollEnd is how often the end of a process is looked for.
+const pollEnd = 10 * time.Millisecond
+
+// awaitEnd waits for the end of a machine's process.
+func (f *Fleet) awaitEnd(ctx context.Context, id string, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		held, err := state.Held(f.Dirs.Alive(id))
+		if err != nil || !held {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("its process has not ended: %w", context.Cause(ctx))
+		case <-time.After(pollEnd):
+		}
+	}
+}
+
+// Wait waits for a machine's end and tells how it came. One that does not run is told
+// of at once.
+func (f *Fleet) Wait(ctx context.Context, ref string) (state.Status, error) {
+	record, err := f.Dirs.FindVM(ref)
+	if err != nil {
+		return state.Status{}, err
+	}
+	for {
+		status, err := f.Dirs.Status(record.ID)
+		if err != nil || !alive(status) {
+			return status, err
+		}
+		select {
+		case <-ctx.Done():
+			return status, context.Cause(ctx)
+		case <-time.After(pollEnd):
+		}
+	}
+}

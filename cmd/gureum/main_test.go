@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -30,13 +31,32 @@ func params(dir string) testscript.Params {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("XDG_CACHE_HOME", env.WorkDir+"/cache")
-			// A program that was built for coverage complains without it.
-			env.Setenv("GOCOVERDIR", env.WorkDir)
-			return nil
+			return fleetDirs(env)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status":  statusCommand,
 			"nothing": nothingCommand,
 		},
 	}
+}
+
+// fleetDirs gives a script a fleet of its own, and fails if anything of it is left.
+func fleetDirs(env *testscript.Env) error {
+	run, err := os.MkdirTemp("", "gur") // a short path, as sockets are below it
+	if err != nil {
+		return err
+	}
+	env.Setenv("GUREUM_STATE", env.WorkDir+"/state")
+	env.Setenv("GUREUM_RUN", run)
+	env.Defer(func() {
+		left, err := filepath.Glob(filepath.Join(run, "vms", "*"))
+		if err != nil || len(left) > 0 {
+			env.T().Log("left behind: ", left, err)
+			env.T().FailNow()
+		}
+		_ = os.RemoveAll(run)
+	})
+	// A program that was built for coverage complains without it.
+	env.Setenv("GOCOVERDIR", env.WorkDir)
+	return nil
 }

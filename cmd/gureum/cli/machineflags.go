@@ -25,6 +25,7 @@ func addMachineFlags(f *pflag.FlagSet, s *spec.Spec) {
 	f.StringVar(&s.KVMDevice, "kvm-device", "", "the KVM `DEVICE` (default /dev/kvm)")
 	addDeviceFlags(f, s)
 	addSeedFlags(f, s)
+	addFleetFlags(f, s)
 }
 
 func addDeviceFlags(f *pflag.FlagSet, s *spec.Spec) {
@@ -34,6 +35,7 @@ func addDeviceFlags(f *pflag.FlagSet, s *spec.Spec) {
 		"(write \"CONNECT port\" to it first; the guest's connections to port N of CID 2 go to PATH_N), "+
 		"or vhost, for AF_VSOCK on the host; ,cid=N is the guest's address (default 3)")
 	f.StringArrayVar(&s.Net, "net", nil, "give the guest a `NETWORK` interface (repeatable): "+
+		"NAME, a network of the fleet (see gureum network; options ip=ADDRESS); "+
 		"tap:INTERFACE, a tap of the host, made if it does not exist; "+
 		"or user, a network in user space, which needs no privilege; "+
 		"options behind a comma: mac=ADDRESS, mtu=N, bps=SIZE and pps=N (bytes and packets a second, each way), "+
@@ -53,4 +55,11 @@ func addSeedFlags(f *pflag.FlagSet, s *spec.Spec) {
 	f.StringVar(&s.User, "user", "", "make this `USER` in the guest, by cloud-init (default: the image's own)")
 	f.StringVar(&s.PasswordFile, "password-file", "", "give that user the password in this `FILE`, for the console")
 	f.StringVar(&s.IP, "ip", "", "`ADDRESS`/BITS[,gw=ADDRESS][,dns=ADDRESS] of the first interface, by cloud-init (default: DHCP)")
+}
+
+func addFleetFlags(f *pflag.FlagSet, s *spec.Spec) {
+	f.StringArrayVar(&s.Publish, "publish", nil, "lead a port of the host into the guest, `[ADDRESS:]HOSTPORT:GUESTPORT[/udp]`; repeatable")
+	f.StringVar(&s.Restart, "restart", "", "when to start the machine again once it has ended: no, on-failure[:N] or always")
+	f.StringArrayVar(&s.Label, "label", nil, "give the machine a label, `KEY=VALUE`; repeatable")
+	f.BoolVar(&s.Rm, "rm", false, "remove the machine when it has ended")
 }

@@ -109,7 +109,8 @@ func NewRoot(s Streams) *cobra.Command {
 	flags.StringVar(&logs.level, "log-level", "off", "log to stderr: off, error, warn, info or debug")
 	flags.StringVar(&logs.format, "log-format", "text", "form of the log: text or json")
 	root.AddCommand(newRunCommand(s), newDoctorCommand(s), newKernelCommand(s), newVersionCommand(s),
-		newGuardCommand(s), newImageCommand(s))
+		newGuardCommand(s), newImageCommand(s), newProcessCommand(),
+		newPsCommand(s), newStartCommand(s), newStopCommand(s), newKillCommand(s), newRemoveCommand(s), newExecCommand(s), newWaitCommand(s))
 	return root
 }
 

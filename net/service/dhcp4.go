@@ -31,8 +31,15 @@ const (
 	rebindAfter = lease * 7 / 8
 )
 
-// maxClientID bounds the identifiers of clients that are sent back.
-const maxClientID = 255
+// Bounds in bytes.
+const (
+	// maxClientID is that of identifiers that are sent back: RFC 4361's with the largest
+	// DUID.
+	maxClientID = 1 + 4 + maxDUID
+	// maxReply4 leaves room for the headers in the 576 bytes that each client takes
+	// (RFC 2131, section 2).
+	maxReply4 = 576 - ipv4Header - udpHeader
+)
 
 // optMSClasslessRoutes is Microsoft's number for option 121, from before that existed.
 const optMSClasslessRoutes = dhcpv4.GenericOptionCode(249)
@@ -155,14 +162,19 @@ func (s *Service) reply4(m *dhcpv4.DHCPv4, kind dhcpv4.MessageType, host Host) (
 		return nil, err
 	}
 	reply.DeleteOption(dhcpv4.OptionRelayAgentInformation) // there is no relay here
+	// The longest names and identifiers together do not fit: then the least is left out.
+	for _, code := range [...]dhcpv4.OptionCode{dhcpv4.OptionDNSDomainSearchList, dhcpv4.OptionHostName, dhcpv4.OptionDomainName} {
+		if len(reply.ToBytes()) > maxReply4 {
+			reply.DeleteOption(code)
+		}
+	}
 	if kind == dhcpv4.MessageTypeAck && addr4(m.ClientIPAddr).IsValid() {
 		reply.ClientIPAddr = m.ClientIPAddr
 	}
 	return reply, nil
 }
 
-// options4 are the parameters of the network. All fit a message of 576 bytes, which
-// every client takes.
+// options4 are the parameters of the network.
 func (s *Service) options4(m *dhcpv4.DHCPv4, host Host) []dhcpv4.Modifier {
 	gateway := s.gateway.AsSlice()
 	options := []dhcpv4.Modifier{

@@ -151,7 +151,9 @@ func TestGuard(t *testing.T) {
 	s := newClosed(t, cfg)
 	w := newWire()
 	result := make(chan error)
-	go func() { result <- s.serve(t.Context(), w, func([]byte, [6]byte, time.Time) []byte { panic("a fault") }) }()
+	go func() {
+		result <- s.serve(t.Context(), w, func([]byte, [6]byte, time.Time) []byte { panic("a fault") })
+	}()
 	for range 3 {
 		w.in <- frame{webMAC, nil}
 	}

@@ -48,6 +48,11 @@ func TestContestantsDifferInTheVMMAlone(t *testing.T) {
 				t.Errorf("%s: no %s in %s", c.Name, want, line)
 			}
 		}
+		// Ours has one unless it is told otherwise.
+		ours := c.Args[0] == s.Gureum
+		if ours != strings.Contains(line, "--no-balloon") || strings.Contains(line, "virtio-balloon") {
+			t.Errorf("%s: one of the guests has a balloon: %s", c.Name, line)
+		}
 	}
 }
 

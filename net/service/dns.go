@@ -1,6 +1,7 @@
 package service
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -33,12 +34,32 @@ const (
 	acceptPause = 100 * time.Millisecond
 )
 
-// serveUDP answers questions that come to one socket. What the hosts file knows is
-// answered at once; what an upstream must be asked, by a goroutine for each question,
-// of which there are few (see gate).
+// waiting is a question by UDP that waits for its answer.
+type waiting struct {
+	message []byte
+	from    netip.AddrPort
+	client  netip.Addr
+}
+
+// serveUDP answers questions that come to one socket: one goroutine takes them in,
+// another answers, by turns. What the hosts file knows is answered at once; what an
+// upstream must be asked, by a goroutine for each question, of which there are few (see
+// gate).
 func (s *Service) serveUDP(ctx context.Context, c *net.UDPConn) error {
+	queue := newFair[netip.Addr, waiting](maxQuestionsEach, maxQuestions)
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wg.Go(func() {
+		for {
+			w, ok := queue.get(ctx)
+			if !ok {
+				return
+			}
+			s.answerUDP(ctx, &wg, c, w)
+		}
+	})
 	buf := make([]byte, maxQuestion)
 	for {
 		n, from, err := c.ReadFromUDPAddrPort(buf)
@@ -49,31 +70,37 @@ func (s *Service) serveUDP(ctx context.Context, c *net.UDPConn) error {
 			return err
 		}
 		client := from.Addr().Unmap()
-		if !s.ours(client.WithZone("")) || !s.queries.allow(client, time.Now()) {
-			continue
+		if s.ours(client.WithZone("")) {
+			queue.put(client, waiting{bytes.Clone(buf[:n]), from, client})
 		}
-		var q *question
-		var reply *dns.Msg
-		s.guard("DNS question", func() {
-			if q, reply = parseQuestion(buf[:n]); q != nil {
-				reply = s.answerLocal(q)
-			}
-		})
-		if q == nil && reply == nil {
-			continue
-		}
-		if reply == nil && !s.forwards.enter(client) {
-			reply = q.fail(dns.RcodeServerFailure)
-		}
-		if reply != nil {
-			s.sendUDP(c, from, q, reply)
-			continue
-		}
-		wg.Go(func() {
-			defer s.forwards.leave(client)
-			s.guard("DNS question", func() { s.sendUDP(c, from, q, s.forward(ctx, q, false)) })
-		})
 	}
+}
+
+func (s *Service) answerUDP(ctx context.Context, wg *sync.WaitGroup, c *net.UDPConn, w waiting) {
+	if !s.queries.allow(w.client, time.Now()) {
+		return
+	}
+	var q *question
+	var reply *dns.Msg
+	s.guard("DNS question", func() {
+		if q, reply = parseQuestion(w.message); q != nil {
+			reply = s.answerLocal(q)
+		}
+	})
+	if q == nil && reply == nil {
+		return
+	}
+	if reply == nil && !s.forwards.enter(w.client) {
+		reply = q.fail(dns.RcodeServerFailure)
+	}
+	if reply != nil {
+		s.sendUDP(c, w.from, q, reply)
+		return
+	}
+	wg.Go(func() {
+		defer s.forwards.leave(w.client)
+		s.guard("DNS question", func() { s.sendUDP(c, w.from, q, s.forward(ctx, q, false)) })
+	})
 }
 
 func (s *Service) sendUDP(c *net.UDPConn, to netip.AddrPort, q *question, reply *dns.Msg) {

@@ -51,15 +51,12 @@ type hostEntry struct {
 // the last wins. Its folder must exist, and be searchable by the service's user when
 // one runs.
 func WriteHosts(path string, hosts []Host) error {
-	var f hostFile
-	for _, h := range hosts {
-		if err := h.check(); err != nil {
-			return fmt.Errorf("hosts file %s: %w", path, err)
-		}
-		f.Hosts = append(f.Hosts, hostEntry{Name: h.Name, MAC: ipam.FormatMAC(h.MAC), IP: h.IP, IP6: h.IP6})
+	f := hostFile{Hosts: []hostEntry{}}
+	if err := checkHosts(hosts); err != nil {
+		return fmt.Errorf("hosts file %s: %w", path, err)
 	}
-	if len(hosts) > maxHosts {
-		return fmt.Errorf("hosts file %s: %d hosts: at most %d are possible", path, len(hosts), maxHosts)
+	for _, h := range hosts {
+		f.Hosts = append(f.Hosts, hostEntry{Name: h.Name, MAC: ipam.FormatMAC(h.MAC), IP: h.IP, IP6: h.IP6})
 	}
 	text, err := json.MarshalIndent(f, "", "\t")
 	if err != nil {
@@ -142,6 +139,7 @@ func ReadHosts(path string) ([]Host, error) {
 	return hosts, nil
 }
 
+// readHosts gives hosts only without an error.
 func readHosts(r io.Reader) ([]Host, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxHostsFile+1))
 	if err != nil {
@@ -154,21 +152,42 @@ func readHosts(r io.Reader) ([]Host, error) {
 	if err := json.Unmarshal(text, &f); err != nil {
 		return nil, err
 	}
-	if len(f.Hosts) > maxHosts {
-		return nil, fmt.Errorf("%d hosts: at most %d are possible", len(f.Hosts), maxHosts)
-	}
 	hosts := make([]Host, 0, len(f.Hosts))
 	for _, e := range f.Hosts {
 		h := Host{Name: e.Name, IP: e.IP, IP6: e.IP6}
 		if h.MAC, err = ipam.ParseMAC(e.MAC); err != nil {
 			return nil, fmt.Errorf("host %q: %w", e.Name, err)
 		}
-		if err := h.check(); err != nil {
-			return nil, err
-		}
 		hosts = append(hosts, h)
 	}
+	if err := checkHosts(hosts); err != nil {
+		return nil, err
+	}
 	return hosts, nil
+}
+
+// checkHosts checks each host, and that no two are the same port.
+func checkHosts(hosts []Host) error {
+	if len(hosts) > maxHosts {
+		return fmt.Errorf("%d hosts: at most %d are possible", len(hosts), maxHosts)
+	}
+	macs, addrs := make(map[[6]byte]string, len(hosts)), make(map[netip.Addr]string, 2*len(hosts))
+	for _, h := range hosts {
+		if err := h.check(); err != nil {
+			return err
+		}
+		if other, ok := macs[h.MAC]; ok {
+			return fmt.Errorf("hosts %q and %q: both have the MAC address %s", other, h.Name, ipam.FormatMAC(h.MAC))
+		}
+		macs[h.MAC] = h.Name
+		for _, a := range []netip.Addr{h.IP, h.IP6} {
+			if other, ok := addrs[a]; ok && a.IsValid() {
+				return fmt.Errorf("hosts %q and %q: both have the address %s", other, h.Name, a)
+			}
+			addrs[a] = h.Name
+		}
+	}
+	return nil
 }
 
 func (h Host) check() error {

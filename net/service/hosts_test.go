@@ -115,6 +115,16 @@ func TestHostsRefused(t *testing.T) {
 			t.Errorf("%+v: no error", h)
 		}
 	}
+	twice := testHosts()
+	twice[1].MAC = twice[0].MAC
+	if err := WriteHosts(path, twice); err == nil || !strings.Contains(err.Error(), `"Web" and "db.prod"`) {
+		t.Errorf("two with one MAC address: %v", err)
+	}
+	twice = testHosts()
+	twice[1].IP = twice[0].IP
+	if err := WriteHosts(path, twice); err == nil {
+		t.Error("two with one address: no error")
+	}
 	if _, err := os.Stat(path); err == nil {
 		t.Error("a file of wrong hosts")
 	}

@@ -15,6 +15,7 @@
 package service
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,12 @@ const (
 	queriesRate, queriesBurst = 1000, 2000
 	logRate, logBurst         = 1.0 / 60, 3
 	maxClients                = 8192
+)
+
+// Bounds of what waits for an answer: of each guest, and in all.
+const (
+	maxAskedEach, maxAsked         = 16, 512
+	maxQuestionsEach, maxQuestions = 64, 1024
 )
 
 // watchEvery is how often the service looks whether its bridge is still there.
@@ -248,8 +255,29 @@ func (s *Service) watch(ctx context.Context) error {
 	}
 }
 
-// serve answers the packets of one protocol.
+// asked is a packet that waits for its answer.
+type asked struct {
+	packet []byte
+	from   [6]byte
+}
+
+// serve answers the packets of one protocol: one goroutine takes them in, another
+// answers, by turns.
 func (s *Service) serve(ctx context.Context, l link, answer func([]byte, [6]byte, time.Time) []byte) error {
+	queue := newFair[[6]byte, asked](maxAskedEach, maxAsked)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wg.Go(func() {
+		for {
+			a, ok := queue.get(ctx)
+			if !ok {
+				return
+			}
+			s.answerPacket(l, a, answer)
+		}
+	})
 	buf := make([]byte, maxPacket)
 	for {
 		n, from, err := l.read(buf)
@@ -259,14 +287,18 @@ func (s *Service) serve(ctx context.Context, l link, answer func([]byte, [6]byte
 		if err != nil {
 			return err
 		}
-		var reply []byte
-		s.guard("packet", func() { reply = answer(buf[:n], from, time.Now()) })
-		if reply == nil {
-			continue
-		}
-		if err := l.write(reply, from); err != nil {
-			s.log.Debug("answer is not sent", "to", ipam.FormatMAC(from), "error", err)
-		}
+		queue.put(from, asked{bytes.Clone(buf[:n]), from})
+	}
+}
+
+func (s *Service) answerPacket(l link, a asked, answer func([]byte, [6]byte, time.Time) []byte) {
+	var reply []byte
+	s.guard("packet", func() { reply = answer(a.packet, a.from, time.Now()) })
+	if reply == nil {
+		return
+	}
+	if err := l.write(reply, a.from); err != nil {
+		s.log.Debug("answer is not sent", "to", ipam.FormatMAC(a.from), "error", err)
 	}
 }
 

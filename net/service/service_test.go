@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -242,5 +243,50 @@ func TestGate(t *testing.T) {
 	g.leave("b")
 	if len(g.now) != 0 || g.total != 0 {
 		t.Errorf("%+v", g.now)
+	}
+}
+
+// TestFair holds that lines are bounded and move by turns.
+func TestFair(t *testing.T) {
+	f := newFair[string, int](3, 5)
+	var put []bool
+	for i, client := range []string{"a", "a", "a", "a", "b", "c", "d"} {
+		put = append(put, f.put(client, i))
+	}
+	if want := []bool{true, true, true, false, true, true, false}; !slices.Equal(put, want) {
+		t.Errorf("taken: %v, want %v", put, want)
+	}
+	var got []int
+	for range 5 {
+		v, ok := f.get(t.Context())
+		if !ok {
+			t.Fatal("nothing")
+		}
+		got = append(got, v)
+		if v == 0 && !f.put("e", 7) {
+			t.Error("no room after one is gone")
+		}
+	}
+	if want := []int{0, 4, 5, 1, 7}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if v, ok := f.next(); v != 2 || !ok || f.total != 0 || len(f.lines) != 0 {
+		t.Errorf("%d, %v; left %+v", v, ok, f.lines)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan bool)
+	go func() {
+		_, ok := f.get(ctx)
+		done <- ok
+		_, ok = f.get(ctx)
+		done <- ok
+	}()
+	f.put("a", 9)
+	if !<-done {
+		t.Error("what comes later is not got")
+	}
+	cancel()
+	if <-done {
+		t.Error("something after the end")
 	}
 }

@@ -15,8 +15,8 @@ const (
 	catchAll6 = 16
 )
 
-// tries bounds the search for an IPv6 prefix. With 40 random bits, the second one is
-// hardly ever needed.
+// tries bounds the search for what has so many random bits that the second try is hardly
+// ever needed.
 const tries = 1000
 
 // FreeSubnet gives a /24 that overlaps nothing that is taken: the caller's networks and

@@ -118,7 +118,8 @@ func TestFreeSubnet(t *testing.T) {
 
 // TestFreeSubnetUntilFull takes all that there is: no two overlap.
 func TestFreeSubnetUntilFull(t *testing.T) {
-	var taken []netip.Prefix
+	// One /16 of each pool is left: more would take a minute.
+	taken := prefixes("10.88.0.0/14", "10.92.0.0/15", "10.94.0.0/16", "172.24.0.0/15", "172.26.0.0/16")
 	seen := map[netip.Prefix]bool{}
 	for {
 		p, err := FreeSubnet(taken)
@@ -135,7 +136,7 @@ func TestFreeSubnetUntilFull(t *testing.T) {
 			taken = append(taken[:len(taken)-256], wide)
 		}
 	}
-	if want := 8*256 + 4*256 + 256; len(seen) != want {
+	if want := 3 * 256; len(seen) != want {
 		t.Errorf("%d subnets, want %d", len(seen), want)
 	}
 }

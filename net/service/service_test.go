@@ -155,14 +155,14 @@ func TestGuard(t *testing.T) {
 	go func() {
 		result <- s.serve(t.Context(), w, func([]byte, [6]byte, time.Time) []byte { panic("a fault") })
 	}()
-	for range 3 {
+	for range 3 * logBurst {
 		w.in <- frame{webMAC, nil}
 	}
 	w.end()
 	if err := <-result; !errors.Is(err, net.ErrClosed) {
 		t.Error(err)
 	}
-	if n := strings.Count(log.String(), "fault=\"a fault\""); n != 3 {
+	if n := strings.Count(log.String(), "fault=\"a fault\""); n != logBurst {
 		t.Errorf("%d lines: %s", n, log.String())
 	}
 }

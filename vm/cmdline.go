@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"net"
 	"slices"
 	"strings"
 
@@ -58,6 +59,11 @@ func commandLine(c *Config, devices ...string) string {
 	if c.Agent && len(c.Shares) > 0 {
 		words = append(words, sharesCmdline(c.Shares))
 	}
+	if c.Agent {
+		if networks := networksCmdline(c.NICs); networks != "" {
+			words = append(words, "gureum.net="+networks)
+		}
+	}
 	if c.Memory < lowMemory {
 		words = append(words, lowMemoryCmdline)
 	}
@@ -95,4 +101,27 @@ func sharesCmdline(shares []Share) string {
 		tags = append(tags, tag)
 	}
 	return "gureum.share=" + strings.Join(tags, ",")
+}
+
+// networksCmdline tells the embedded init its interfaces' addresses; see its network.go.
+func networksCmdline(nics []NIC) string {
+	var all []string
+	for i := range nics {
+		a := &nics[i].Guest
+		if !a.IP.IsValid() {
+			continue
+		}
+		words := []string{net.HardwareAddr(nics[i].MAC[:]).String(), a.IP.String()}
+		if a.Gateway.IsValid() {
+			words = append(words, "gw="+a.Gateway.String())
+		}
+		for _, ip := range a.DNS {
+			words = append(words, "dns="+ip.String())
+		}
+		if a.Search != "" {
+			words = append(words, "search="+a.Search)
+		}
+		all = append(all, strings.Join(words, ","))
+	}
+	return strings.Join(all, ";")
 }

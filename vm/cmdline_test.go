@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -28,5 +29,28 @@ func TestConsoleOnTheCommandLine(t *testing.T) {
 	}
 	if err := Terminal("vga").check(); err == nil {
 		t.Error("a console that does not exist is taken")
+	}
+}
+
+func TestNetworksCmdline(t *testing.T) {
+	c := Config{Name: "a", Agent: true, NICs: []NIC{
+		{User: true, MAC: [6]byte{2, 0, 0, 0, 0, 1}},
+		{Tap: "t0"},
+		{Tap: "t1", MAC: [6]byte{2, 0, 0, 0, 0, 0xab}, Guest: Address{IP: netip.MustParsePrefix("10.88.0.2/24"), Search: "default.internal"}},
+	}}
+	if err := c.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	const want = " gureum.net=02:00:00:00:00:01,10.0.2.15/24,gw=10.0.2.2,dns=10.0.2.3;02:00:00:00:00:ab,10.88.0.2/24,search=default.internal"
+	if got := commandLine(&c); !strings.Contains(got, want) {
+		t.Errorf("%s", got)
+	}
+	c.Agent = false
+	if got := commandLine(&c); strings.Contains(got, "gureum.net") {
+		t.Errorf("another guest's command line: %s", got)
+	}
+	c.NICs[2].Guest.Search = "x gureum.exec=reboot"
+	if c.Validate() == nil {
+		t.Error("a search domain can hold a word of the command line")
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -43,8 +45,20 @@ type NIC struct {
 	// Vhost says whether the host's kernel moves the frames: by default it does
 	// if /dev/vhost-net opens and there is no limit.
 	Vhost virtionet.VhostMode
+	// Guest is what the embedded user land gives the interface. Of a User network it is
+	// filled in; other guests ask for it by DHCP.
+	Guest Address
 	// RX limits what the guest receives, TX what it sends.
 	RX, TX ratelimit.Config
+}
+
+// Address is what a guest's interface is given, all of it IPv4: IPv6 comes by router
+// advertisements. The zero value is nothing.
+type Address struct {
+	IP      netip.Prefix
+	Gateway netip.Addr // not valid for none
+	DNS     []netip.Addr
+	Search  string // domain in which names without dots are looked up
 }
 
 // Limits of a NIC.
@@ -67,7 +81,7 @@ func checkNICs(c *Config) error {
 			return inputErrorf("network interface %d: %w", i, err)
 		}
 		if n.MAC == [6]byte{} {
-			continue
+			n.MAC = OwnMAC(c.Name, i)
 		}
 		if other, twice := macs[n.MAC]; twice {
 			return inputErrorf("network interfaces %d and %d have the same MAC address", other, i)
@@ -89,6 +103,10 @@ func (n *NIC) check() error {
 		return fmt.Errorf("%d queues: give 1 to %d", n.Queues, MaxNICQueues)
 	case n.MTU != 0 && (n.MTU < virtionet.MinMTU || n.MTU > virtionet.MaxMTU):
 		return fmt.Errorf("MTU %d: give %d to %d", n.MTU, virtionet.MinMTU, virtionet.MaxMTU)
+	case n.Guest.IP.IsValid() && !n.Guest.IP.Addr().Is4():
+		return errors.New("the guest's address is for IPv4")
+	case strings.ContainsAny(n.Guest.Search, " ,;\"\n"):
+		return fmt.Errorf("search domain %q: not a name", n.Guest.Search)
 	case n.MAC[0]&1 != 0:
 		return errors.New("the MAC address is that of a group: its first byte must be even")
 	case n.Vhost == virtionet.VhostOn && n.limited():
@@ -106,6 +124,10 @@ func (n *NIC) checkKind() error {
 	case n.User && n.Vhost == virtionet.VhostOn:
 		return errors.New("vhost=on needs a tap")
 	case n.User:
+		if !n.Guest.IP.IsValid() {
+			ip, gateway, dns := usernet.Addresses()
+			n.Guest = Address{IP: ip, Gateway: gateway, DNS: []netip.Addr{dns}}
+		}
 		return nil
 	case len(n.Queue) > 0 && (n.MTU == 0 || n.Queues != len(n.Queue)):
 		return errors.New("queues that were opened beforehand: give their number and the MTU")
@@ -139,12 +161,8 @@ func (m *Machine) newNIC(i int) (*virtionet.Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	mac := n.MAC
-	if mac == [6]byte{} {
-		mac = OwnMAC(m.config.Name, i)
-	}
 	return virtionet.New(virtionet.Config{
-		Backend: backend, MAC: mac, MTU: uint16(mtu), Vhost: n.Vhost, RX: n.RX, TX: n.TX,
+		Backend: backend, MAC: n.MAC, MTU: uint16(mtu), Vhost: n.Vhost, RX: n.RX, TX: n.TX,
 		Log: slog.With("name", m.config.Name, "nic", i),
 	})
 }

@@ -13,6 +13,7 @@ type config struct {
 	asked    bool               // gureum.agent was given: there is a host that will answer
 	hostname string             // gureum.hostname=NAME
 	shares   string             // gureum.share=TAG[:ro],...: host folders to mount at /mnt/TAG
+	networks string             // gureum.net=MAC,ADDRESS/BITS,...;...: see network.go
 	exec     string             // gureum.exec="COMMAND": run it on the console, then end
 	end      agent.ShutdownKind // gureum.end=poweroff|reboot|halt: how to end after exec
 }
@@ -50,6 +51,8 @@ func parseConfig(cmdline string) config {
 			cfg.hostname = value
 		case "gureum.share":
 			cfg.shares = value
+		case "gureum.net":
+			cfg.networks = value
 		case "gureum.exec":
 			cfg.exec = value
 		case "gureum.end":

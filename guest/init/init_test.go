@@ -29,6 +29,7 @@ func TestParseConfig(t *testing.T) {
 		{"", normal},
 		{"console=ttyS0 quiet gureum.agent= gureum.hostname\n", normal},
 		{"gureum.share=a,b:ro", with(func(c *config) { c.shares = "a,b:ro" })},
+		{"gureum.net=a;b", with(func(c *config) { c.networks = "a;b" })},
 		{"gureum.agent=none", with(func(c *config) { c.agent, c.asked = "none", true })},
 		{"\tgureum.agent=/dev/vport0p1  gureum.hostname=a", with(func(c *config) { c.agent, c.asked, c.hostname = "/dev/vport0p1", true, "a" })},
 		{`gureum.exec="uname -a; date" gureum.end=reboot`, with(func(c *config) { c.exec, c.end = "uname -a; date", agent.Reboot })},

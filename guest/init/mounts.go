@@ -71,6 +71,7 @@ func (g *guest) prepare() {
 	try("make "+home, unix.Mkdir(home, 0o700))
 	try("host name", unix.Sethostname([]byte(g.cfg.hostname)))
 	loopbackUp()
+	setUpNetworks(g.cfg.networks)
 	// From here on Ctrl-Alt-Del is a signal to us and not an instant reset.
 	try("Ctrl-Alt-Del", unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF))
 	g.watchButtons()

@@ -3,7 +3,7 @@
 package userland
 
 const (
-	archiveID   = "80f84ff2fa61f77074267977afe85ffbffdaaac7a8eba7ae86022947e9493e14"
-	archiveSize = 4136960
-	overlaySize = 2109440
+	archiveID   = "0b6fe7afb5244ac1fbf08f821a8fdd16e739c68f002540e7ff9b386289a46f96"
+	archiveSize = 4169728
+	overlaySize = 2142208
 )

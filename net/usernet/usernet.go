@@ -45,6 +45,11 @@ var (
 	gatewayMAC  = [6]byte{0x52, 0x55, 10, 0, 2, 2}
 )
 
+// Addresses are those that the guest gets by DHCP, for one that does not ask.
+func Addresses() (guest netip.Prefix, gateway, dns netip.Addr) {
+	return netip.PrefixFrom(netip.AddrFrom4(guestAddr), prefixLen), netip.AddrFrom4(gatewayAddr), netip.AddrFrom4(dnsAddr)
+}
+
 const (
 	prefixLen = 24
 	nicID     = tcpip.NICID(1)

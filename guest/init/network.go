@@ -61,8 +61,8 @@ func parseNetwork(text string) (n network, err error) {
 		return n, errors.New(text + " names no address")
 	}
 	address, bits, _ := strings.Cut(words[1], "/")
-	ok := false
-	n.address, ok = parseIP4(address)
+	ip, ok := parseIP4(address)
+	n.address = ip
 	if n.bits, err = strconv.Atoi(bits); err != nil || !ok || n.bits < 1 || n.bits > 32 {
 		return n, errors.New(words[1] + " is no IPv4 address with its bits")
 	}

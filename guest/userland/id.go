@@ -3,7 +3,7 @@
 package userland
 
 const (
-	archiveID   = "0b6fe7afb5244ac1fbf08f821a8fdd16e739c68f002540e7ff9b386289a46f96"
+	archiveID   = "64c2376a2b6caea1afaeb14b8302baaebdd401829a27ea87c22a86ccf7739db7"
 	archiveSize = 4169728
 	overlaySize = 2142208
 )

@@ -130,6 +130,7 @@ type Service struct {
 
 	link4, link6 link // nil when the network has no such addresses
 	sockets      *sockets
+	closed       sync.Once
 }
 
 // newService makes a service without sockets.
@@ -175,13 +176,17 @@ func Open(cfg Config) (*Service, error) {
 	return s, nil
 }
 
-// Close gives up the sockets of a Service that does not run.
+// Close gives up the sockets of a Service that does not run. After Run, or a second
+// time, it does nothing.
 func (s *Service) Close() error {
 	var err error
-	if s.sockets != nil {
-		err = s.sockets.close()
-	}
-	return errors.Join(err, s.hosts.close())
+	s.closed.Do(func() {
+		if s.sockets != nil {
+			err = s.sockets.close()
+		}
+		err = errors.Join(err, s.hosts.close())
+	})
+	return err
 }
 
 // Run answers until the context is done, which is no error, or until it cannot: the

@@ -125,6 +125,9 @@ func TestRunAnswersAndEnds(t *testing.T) {
 	if err := <-result; err != nil {
 		t.Error(err)
 	}
+	if err := s.Close(); err != nil {
+		t.Errorf("closed twice: %v", err)
+	}
 }
 
 // TestRunFails holds that one part that cannot go on ends the whole, with its error.

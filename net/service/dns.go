@@ -4,34 +4,26 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
 )
 
-// Bounds of what is under way for guests at once: questions that wait for an upstream,
-// and TCP connections.
-const (
-	maxForwards, maxForwardsEach = 256, 32
-	maxStreams, maxStreamsEach   = 128, 8
-)
+// Bounds of the questions that wait for an upstream, in all and of one guest.
+const maxForwards, maxForwardsEach = 256, 32
 
-// Sizes of messages, and times.
+// Sizes of messages.
 const (
 	dnsHeader   = 12
 	maxQuestion = 4096 // bytes of a guest's message
 	maxUDPReply = 1232 // fits each IPv6 link whole
 	minUDPReply = 512  // RFC 1035, section 4.2.1
 	maxTCPReply = 65535
-
-	streamIdle  = 10 * time.Second // from one question to the end of the next
-	streamWrite = 5 * time.Second
-	acceptPause = 100 * time.Millisecond
 )
 
 // waiting is a question by UDP that waits for its answer.
@@ -46,6 +38,10 @@ type waiting struct {
 // upstream must be asked, by a goroutine for each question, of which there are few (see
 // gate).
 func (s *Service) serveUDP(ctx context.Context, c *net.UDPConn) error {
+	out, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
 	queue := newFair[netip.Addr, waiting](maxQuestionsEach, maxQuestions)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -57,7 +53,7 @@ func (s *Service) serveUDP(ctx context.Context, c *net.UDPConn) error {
 			if !ok {
 				return
 			}
-			s.answerUDP(ctx, &wg, c, w)
+			s.answerUDP(ctx, &wg, out, w)
 		}
 	})
 	buf := make([]byte, maxQuestion)
@@ -76,7 +72,7 @@ func (s *Service) serveUDP(ctx context.Context, c *net.UDPConn) error {
 	}
 }
 
-func (s *Service) answerUDP(ctx context.Context, wg *sync.WaitGroup, c *net.UDPConn, w waiting) {
+func (s *Service) answerUDP(ctx context.Context, wg *sync.WaitGroup, c syscall.RawConn, w waiting) {
 	if !s.queries.allow(w.client, time.Now()) {
 		return
 	}
@@ -103,16 +99,28 @@ func (s *Service) answerUDP(ctx context.Context, wg *sync.WaitGroup, c *net.UDPC
 	})
 }
 
-func (s *Service) sendUDP(c *net.UDPConn, to netip.AddrPort, q *question, reply *dns.Msg) {
+// sendUDP sends an answer if it can be sent at once: nobody waits for a guest.
+func (s *Service) sendUDP(c syscall.RawConn, to netip.AddrPort, q *question, reply *dns.Msg) {
 	size := minUDPReply
 	if q != nil {
 		size = q.size
 	}
 	s.guard("DNS question", func() {
 		if out := pack(reply, size); out != nil {
-			_, _ = c.WriteToUDPAddrPort(out, to)
+			_ = c.Control(func(fd uintptr) { _ = unix.Sendto(int(fd), out, unix.MSG_DONTWAIT, s.sockaddr(to)) })
 		}
 	})
+}
+
+func (s *Service) sockaddr(to netip.AddrPort) unix.Sockaddr {
+	if a := to.Addr(); !a.Is4() {
+		sa := &unix.SockaddrInet6{Port: int(to.Port()), Addr: a.As16()}
+		if a.IsLinkLocalUnicast() {
+			sa.ZoneId = uint32(s.index)
+		}
+		return sa
+	}
+	return &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
 }
 
 // pack writes a reply, cut to a size if need be (RFC 2181, section 9).
@@ -126,92 +134,6 @@ func pack(reply *dns.Msg, size int) []byte {
 		out, _ = failed.Pack()
 	}
 	return out
-}
-
-// serveTCP takes connections on one socket.
-func (s *Service) serveTCP(ctx context.Context, l *net.TCPListener) error {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for {
-		c, err := l.AcceptTCP()
-		if ctx.Err() != nil {
-			if err == nil {
-				_ = c.Close()
-			}
-			return nil
-		}
-		if errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		if err != nil {
-			// Out of descriptors, or a connection that was given up before it was taken.
-			select {
-			case <-ctx.Done():
-			case <-time.After(acceptPause):
-			}
-			continue
-		}
-		client := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
-		if !s.ours(client.WithZone("")) || !s.streams.enter(client) {
-			_ = c.Close()
-			continue
-		}
-		wg.Go(func() {
-			defer s.streams.leave(client)
-			defer c.Close()
-			stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-			defer stop()
-			s.serveStream(ctx, c, client)
-		})
-	}
-}
-
-// serveStream answers the questions of one connection, one after the other (RFC 7766).
-func (s *Service) serveStream(ctx context.Context, c net.Conn, client netip.Addr) {
-	buf := make([]byte, 2+maxQuestion)
-	for ctx.Err() == nil {
-		// The time is for the whole question: one that comes byte by byte must end too.
-		if c.SetReadDeadline(time.Now().Add(streamIdle)) != nil {
-			return
-		}
-		if _, err := io.ReadFull(c, buf[:2]); err != nil {
-			return
-		}
-		n := int(binary.BigEndian.Uint16(buf))
-		if n < dnsHeader || n > maxQuestion {
-			return
-		}
-		if _, err := io.ReadFull(c, buf[:n]); err != nil || !s.queries.allow(client, time.Now()) {
-			return
-		}
-		var out []byte
-		s.guard("DNS question", func() { out = s.answerStream(ctx, buf[:n], client) })
-		if out == nil || c.SetWriteDeadline(time.Now().Add(streamWrite)) != nil {
-			return
-		}
-		if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(out))), out...)); err != nil {
-			return
-		}
-	}
-}
-
-func (s *Service) answerStream(ctx context.Context, b []byte, client netip.Addr) []byte {
-	q, reply := parseQuestion(b)
-	if q != nil {
-		reply = s.answerLocal(q)
-	}
-	if q != nil && reply == nil {
-		if s.forwards.enter(client) {
-			defer s.forwards.leave(client)
-			reply = s.forward(ctx, q, true)
-		} else {
-			reply = q.fail(dns.RcodeServerFailure)
-		}
-	}
-	if reply == nil {
-		return nil
-	}
-	return pack(reply, maxTCPReply)
 }
 
 // question is what a guest asks, checked.

@@ -117,6 +117,7 @@ type Service struct {
 	duid              *dhcpv6.DUIDUUID
 
 	// Of the bridge.
+	index     int
 	mac       [6]byte
 	linkLocal netip.Addr
 
@@ -158,7 +159,7 @@ func newService(cfg Config) *Service {
 }
 
 // Open takes the sockets of a network's service: packet sockets on the bridge, and
-// those for DNS on the gateway's addresses. It needs CAP_NET_RAW and
+// those for DNS on the gateway's addresses. It needs CAP_NET_RAW, CAP_NET_ADMIN and
 // CAP_NET_BIND_SERVICE in the network's namespace. From then on nothing that guests ask
 // is lost; Run answers it. A Service that is not run must be closed.
 func Open(cfg Config) (*Service, error) {

@@ -527,6 +527,43 @@ func floodDNS(ctx context.Context, g *space, n *int) error {
 	})
 }
 
+// TestKVMDeafGuest holds that answers that wait for a guest's address, because it never
+// tells, take no room from others.
+func TestKVMDeafGuest(t *testing.T) {
+	l := newLab(t)
+	if err := WriteHosts(l.hosts, labHosts()); err != nil {
+		t.Fatal(err)
+	}
+	l.serve(testConfig())
+	web, db := l.guest(webMAC), l.guest(dbMAC)
+	deaf := db.link("eth0")
+	db.must("ARP off", db.LinkSetARPOff(deaf))
+	for _, g := range []*space{web, db} {
+		g.up("eth0")
+	}
+	web.addr("eth0", "10.88.3.2/24", 0)
+	db.addr("eth0", "10.88.3.3/24", 0)
+	db.must("neighbor", db.NeighSet(&netlink.Neigh{LinkIndex: deaf.Attrs().Index, State: netlink.NUD_PERMANENT, IP: net.IPv4(10, 88, 3, 1), HardwareAddr: bridgeMAC}))
+	ctx, cancel := context.WithCancel(t.Context())
+	n, done := 0, make(chan error, 1)
+	go func() { done <- floodDNS(ctx, db, &n) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		t.Logf("%d questions meanwhile", n)
+	}()
+	time.Sleep(2 * time.Second)
+	for range 10 {
+		before := time.Now()
+		if r := askFrom(t, web, "udp", "10.88.3.1:53", query("db.prod.lan.internal.")); len(r.Answer) != 1 || time.Since(before) > 2*time.Second {
+			t.Errorf("after %v: %s", time.Since(before), r)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
 // TestKVMInternal holds that nothing goes out of an internal network.
 func TestKVMInternal(t *testing.T) {
 	l := newLab(t)

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -18,6 +19,16 @@ import (
 )
 
 const dnsPort = 53
+
+// sendBuffer is the room in bytes for answers by DNS that wait for their guest's
+// Ethernet address. The kernel keeps 208 KiB of them for each guest that does not tell
+// its own (net.ipv4.neigh.*.unres_qlen_bytes), and counts them as the socket's, whose
+// usual room that is exactly: a single deaf guest would silence the service.
+const sendBuffer = 16 << 20
+
+// streamBuffer is the room in bytes for each direction of a TCP connection. The kernel
+// would else give some MiB to a guest that asks and does not read.
+const streamBuffer = 128 << 10
 
 // sockets are all descriptors that were opened with privilege.
 type sockets struct {
@@ -37,7 +48,7 @@ func (s *Service) openSockets() error {
 	if len(bridge.HardwareAddr) != 6 {
 		return fmt.Errorf("bridge %s: not an Ethernet interface", s.cfg.Bridge)
 	}
-	s.mac = [6]byte(bridge.HardwareAddr)
+	s.index, s.mac = bridge.Index, [6]byte(bridge.HardwareAddr)
 	if s.gateway.IsValid() {
 		l, err := openLink(bridge.Index, unix.ETH_P_IP, filter4())
 		if err != nil {
@@ -79,20 +90,23 @@ func linkLocal(bridge *net.Interface, mac [6]byte) netip.Addr {
 func (s *Service) listenConfig(filter []bpf.Instruction) *net.ListenConfig {
 	lc := &net.ListenConfig{KeepAlive: -1}
 	lc.SetMultipathTCP(false)
-	lc.Control = func(_, _ string, c syscall.RawConn) error {
+	lc.Control = func(network, _ string, c syscall.RawConn) error {
 		var errno error
-		err := c.Control(func(fd uintptr) { errno = s.prepare(int(fd), filter) })
+		err := c.Control(func(fd uintptr) { errno = s.prepare(int(fd), strings.HasPrefix(network, "tcp"), filter) })
 		return errors.Join(err, errno)
 	}
 	return lc
 }
 
-func (s *Service) prepare(fd int, filter []bpf.Instruction) error {
+func (s *Service) prepare(fd int, stream bool, filter []bpf.Instruction) error {
 	if err := unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, s.cfg.Bridge); err != nil {
 		return fmt.Errorf("bind to %s: %w: run as root", s.cfg.Bridge, err)
 	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 		return err
+	}
+	if err := setBuffers(fd, stream); err != nil {
+		return fmt.Errorf("set the size of buffers: %w: run as root", err)
 	}
 	// The bridge's IPv6 address is not usable at once; this works for both families.
 	if err := unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_FREEBIND, 1); err != nil {
@@ -106,6 +120,17 @@ func (s *Service) prepare(fd int, filter []bpf.Instruction) error {
 		return err
 	}
 	return attach(fd, raw)
+}
+
+// setBuffers sets the kernel's buffers of a socket and of the connections that it takes.
+func setBuffers(fd int, stream bool) error {
+	if !stream {
+		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer)
+	}
+	return errors.Join(
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, streamBuffer),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, streamBuffer),
+	)
 }
 
 // openNames takes the sockets for DNS on one address.

@@ -454,3 +454,49 @@ func TestResolvConf(t *testing.T) {
 	write("nameserver 10.0.0.3\n")
 	expect("back", "10.0.0.3", resolvConfEvery)
 }
+
+// TestStreamsEnd holds that connections do not keep the service from ending.
+func TestStreamsEnd(t *testing.T) {
+	cfg := testConfig()
+	cfg.Subnet, cfg.Subnet6 = netip.MustParsePrefix("127.0.0.0/8"), netip.Prefix{}
+	s := newTest(t, cfg)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.sockets = &sockets{tcp: []*net.TCPListener{l.(*net.TCPListener)}}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- s.Run(ctx) }()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP("127.0.0.2")}, Timeout: 2 * time.Second}
+	var conns []net.Conn
+	for range maxStreamsEach {
+		c, err := d.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Write([]byte{0}); err != nil { // half of a length
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
+	}
+	eventually(t, "connections", func() bool {
+		s.streams.mu.Lock()
+		defer s.streams.mu.Unlock()
+		return s.streams.total == len(conns)
+	})
+	cancel()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("connections keep the service from ending")
+		for _, c := range conns {
+			_ = c.Close()
+		}
+		<-done
+	}
+}

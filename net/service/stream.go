@@ -54,7 +54,8 @@ func (s *Service) serveTCP(ctx context.Context, l *net.TCPListener) error {
 		wg.Go(func() {
 			defer s.streams.leave(client)
 			defer c.Close()
-			stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+			// Not by a deadline: serveStream sets new ones.
+			stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 			defer stop()
 			s.serveStream(ctx, c, client)
 		})

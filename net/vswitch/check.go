@@ -1,0 +1,203 @@
+package vswitch
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Check says what of a state is missing or was changed, in words. Nothing is left to do
+// when it says nothing; otherwise Apply does it.
+func Check(s State) (found []string, err error) {
+	byID, err := s.check()
+	if err != nil {
+		return nil, err
+	}
+	err = with(func(h *host) error {
+		list, err := h.ours()
+		if err != nil {
+			return err
+		}
+		there := map[string]netlink.Link{}
+		for _, l := range list {
+			there[l.Attrs().Name] = l
+		}
+		for _, n := range s.Networks {
+			found = append(found, h.checkNetwork(n, there)...)
+		}
+		for _, p := range s.Ports {
+			found = append(found, h.checkPort(byID[p.Network], p, there)...)
+		}
+		for name := range there {
+			found = append(found, "interface "+name+" is of nobody")
+		}
+		rules, err := h.checkRules(s.elements(byID))
+		found = append(found, rules...)
+		return err
+	})
+	slices.Sort(found)
+	return found, err
+}
+
+// checkNetwork takes what it finds out of the map.
+func (h *host) checkNetwork(n Network, there map[string]netlink.Link) []string {
+	name, mac := BridgeName(n.ID), bridgeMAC(n.ID)
+	link, ok := there[name]
+	delete(there, name)
+	if !ok {
+		return []string{"bridge " + name + " is missing"}
+	}
+	var found []string
+	bridge, ok := link.(*netlink.Bridge)
+	if !ok || bridge.MTU != n.mtu() || bridge.HardwareAddr.String() != net.HardwareAddr(mac[:]).String() ||
+		bridge.MulticastSnooping != nil && *bridge.MulticastSnooping || bridge.Flags&net.FlagUp == 0 {
+		found = append(found, "bridge "+name+" was changed or switched off")
+	}
+	addresses, err := h.AddrList(link, netlink.FAMILY_ALL)
+	for _, want := range n.addresses() {
+		if err != nil || !slices.ContainsFunc(addresses, func(a netlink.Addr) bool { return prefixOf(a.IPNet) == want }) {
+			found = append(found, fmt.Sprintf("bridge %s has no address %v", name, want))
+		}
+	}
+	sysctls := n.sysctls()
+	if !n.Internal {
+		for _, s := range wantForwarding(n.Subnet6.IsValid()) {
+			sysctls = append(sysctls, [2]string{s, "1"})
+		}
+	}
+	for _, s := range sysctls {
+		if have, err := readSysctl(s[0]); err != nil || have != s[1] {
+			found = append(found, fmt.Sprintf("net.%s is %s, not %s", strings.ReplaceAll(s[0], "/", "."), have, s[1]))
+		}
+	}
+	return found
+}
+
+func (h *host) checkPort(n Network, p Port, there map[string]netlink.Link) []string {
+	link, ok := there[p.Tap]
+	delete(there, p.Tap)
+	if !ok {
+		return []string{"port " + p.Tap + " is missing"}
+	}
+	var found []string
+	attrs := link.Attrs()
+	bridge, err := h.find(BridgeName(n.ID))
+	if err != nil || bridge == nil || attrs.MasterIndex != bridge.Attrs().Index {
+		return append(found, "port "+p.Tap+" is not in its bridge")
+	}
+	if !fits(link, p) || attrs.Flags&net.FlagUp == 0 || attrs.MTU != n.mtu() {
+		found = append(found, "port "+p.Tap+" was changed or switched off")
+	}
+	info, err := h.LinkGetProtinfo(link)
+	if err != nil || info.Learning || info.Flood || !info.Guard || !info.RootBlock || info.Isolated != n.Isolated {
+		found = append(found, "what port "+p.Tap+" may was changed")
+	}
+	fdb, err := h.NeighList(attrs.Index, unix.AF_BRIDGE)
+	pinned := func(e netlink.Neigh) bool {
+		return e.State&netlink.NUD_NOARP != 0 && e.HardwareAddr.String() == net.HardwareAddr(p.MAC[:]).String()
+	}
+	if err != nil || !slices.ContainsFunc(fdb, pinned) {
+		found = append(found, "port "+p.Tap+" is not in the forwarding database")
+	}
+	return found
+}
+
+func (h *host) checkRules(want []element) ([]string, error) {
+	there, err := h.fire.exists()
+	if err != nil {
+		return nil, err
+	}
+	if len(want) == 0 {
+		if slices.Contains(there, true) {
+			return []string{"there are rules for no network"}, nil
+		}
+		return nil, nil
+	}
+	current, err := h.fire.current()
+	if err != nil {
+		return nil, err
+	}
+	if !current {
+		return []string{"the rules are missing or were changed"}, nil
+	}
+	have, err := h.fire.haveAll()
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	if n := len(without(want, have)); n > 0 {
+		found = append(found, fmt.Sprintf("%d entries of the rules are missing", n))
+	}
+	if n := len(without(have, want)); n > 0 {
+		found = append(found, fmt.Sprintf("%d entries of the rules are of nobody", n))
+	}
+	return found, nil
+}
+
+// Leftovers names the interfaces with our prefix and our tables, whatever they are for.
+func Leftovers() (found []string, err error) {
+	err = with(func(h *host) error {
+		list, err := h.ours()
+		if err != nil {
+			return err
+		}
+		for _, l := range list {
+			found = append(found, "interface "+l.Attrs().Name)
+		}
+		there, err := h.fire.exists()
+		for i, t := range there {
+			if t {
+				family := map[nftables.TableFamily]string{nftables.TableFamilyBridge: "bridge", nftables.TableFamilyINet: "inet"}
+				found = append(found, "table "+family[h.fire.tables[i].Family]+" "+tableName)
+			}
+		}
+		return err
+	})
+	return found, err
+}
+
+// Advice says what of the host, and not of ours, keeps networks from working, and what
+// to do. We do not do it: those settings and rules are other programs'.
+func Advice() (found []string, err error) {
+	err = with(func(h *host) error {
+		chains, err := h.fire.conn.ListChains()
+		if err != nil {
+			return fmt.Errorf("nftables: list the chains: %w", err)
+		}
+		for _, c := range chains {
+			found = append(found, adviceOn(c)...)
+		}
+		return nil
+	})
+	for _, name := range []string{"iptables", "ip6tables"} {
+		text, err := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-" + name)
+		if err == nil && strings.TrimSpace(string(text)) == "1" {
+			found = append(found, fmt.Sprintf("net.bridge.bridge-nf-call-%[1]s is 1: the host's %[1]s rules see what guests of one network send to one another, and may drop it; "+
+				"set it to 0, or let %[2]s+ through", name, Prefix))
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found), err
+}
+
+// adviceOn is about a chain of somebody else's that drops what it has no rule for.
+func adviceOn(c *nftables.Chain) []string {
+	if c.Table.Name == tableName || c.Policy == nil || *c.Policy != nftables.ChainPolicyDrop || c.Hooknum == nil || c.Table.Family == nftables.TableFamilyBridge {
+		return nil
+	}
+	what := fmt.Sprintf("table %s drops by default what is ", c.Table.Name)
+	switch *c.Hooknum {
+	case *nftables.ChainHookForward:
+		return []string{what + fmt.Sprintf("forwarded (docker and firewalls do that): guests reach nothing outside unless %[1]s+ is let through both ways, "+
+			"with docker by 'iptables -I DOCKER-USER -i %[1]s+ -j ACCEPT' and the same with -o", Prefix)}
+	case *nftables.ChainHookInput:
+		return []string{what + fmt.Sprintf("for this host: guests get no DNS unless port 53 is open to %s+", Prefix)}
+	}
+	return nil
+}

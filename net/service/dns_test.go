@@ -497,6 +497,6 @@ func TestStreamsEnd(t *testing.T) {
 		for _, c := range conns {
 			_ = c.Close()
 		}
-		<-done
+		_ = <-done
 	}
 }

@@ -497,6 +497,8 @@ func TestStreamsEnd(t *testing.T) {
 		for _, c := range conns {
 			_ = c.Close()
 		}
-		_ = <-done
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	}
 }

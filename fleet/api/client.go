@@ -190,3 +190,11 @@ type stream struct {
 
 // Read implements io.Reader.
 func (s *stream) Read(p []byte) (int, error) { return s.r.Read(p) }
+
+// CloseWrite tells the machine that nothing more is typed; what it writes still comes.
+func (s *stream) CloseWrite() error {
+	if c, is := s.Conn.(*net.UnixConn); is {
+		return c.CloseWrite()
+	}
+	return nil
+}

@@ -54,18 +54,27 @@ func (s *server) close() {
 	s.work.Wait()
 }
 
+// calls are those of docs/openapi.yaml.
+func (s *server) calls() map[string]http.HandlerFunc {
+	root := "/" + api.Version
+	return map[string]http.HandlerFunc{
+		"GET " + root:                    s.answer(s.info),
+		"PATCH " + root:                  s.answer(s.update),
+		"GET " + root + "/stats":         s.answer(s.stats),
+		"POST " + root + "/pause":        s.answer(s.pause),
+		"POST " + root + "/resume":       s.answer(s.resume),
+		"POST " + root + "/stop":         s.answer(s.stopRequest),
+		"POST " + root + "/kill":         s.answer(s.kill),
+		"POST " + root + "/console/size": s.answer(s.resize),
+		"GET " + root + "/console":       s.attach,
+	}
+}
+
 func (s *server) routes() http.Handler {
 	mux := http.NewServeMux()
-	root := "/" + api.Version
-	mux.HandleFunc("GET "+root, s.answer(s.info))
-	mux.HandleFunc("PATCH "+root, s.answer(s.update))
-	mux.HandleFunc("GET "+root+"/stats", s.answer(s.stats))
-	mux.HandleFunc("POST "+root+"/pause", s.answer(s.pause))
-	mux.HandleFunc("POST "+root+"/resume", s.answer(s.resume))
-	mux.HandleFunc("POST "+root+"/stop", s.answer(s.stopRequest))
-	mux.HandleFunc("POST "+root+"/kill", s.answer(s.kill))
-	mux.HandleFunc("POST "+root+"/console/size", s.answer(s.resize))
-	mux.HandleFunc("GET "+root+"/console", s.attach)
+	for pattern, handler := range s.calls() {
+		mux.HandleFunc(pattern, handler)
+	}
 	mux.HandleFunc("/", s.answer(func(r *http.Request) (any, error) {
 		return nil, &api.StatusError{Status: http.StatusNotFound, Message: r.Method + " " + r.URL.Path + ": there is no such call"}
 	}))

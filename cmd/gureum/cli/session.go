@@ -203,7 +203,7 @@ func (r *session) leaveTerminal() {
 
 // keyboard reads the user's keys and acts on escape sequences.
 func (r *session) keyboard() io.Reader {
-	return &escapeReader{in: r.input, help: r.streams.Err, escape: func(key byte) {
+	return &escapeReader{in: r.input, help: r.streams.Err, text: escapeHelp, keys: "pq", escape: func(key byte) {
 		if key == 'p' {
 			r.pressed.Store(true)
 			_ = r.machine.PressPowerButton()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -76,8 +77,10 @@ func windowSize(f *os.File) (rows, cols uint16) {
 // escapeReader passes keys on and acts on escape sequences.
 type escapeReader struct {
 	in     io.Reader
-	help   io.Writer
-	escape func(key byte) // of 'q' and 'p'
+	help   io.Writer // where text goes when a key is none of keys
+	text   string
+	keys   string
+	escape func(key byte)
 	armed  bool
 }
 
@@ -109,13 +112,13 @@ func (r *escapeReader) filter(keys []byte) int {
 			continue
 		}
 		r.armed = false
-		switch k {
-		case escapeKey:
+		switch {
+		case k == escapeKey:
 			kept = append(kept, k)
-		case 'q', 'p':
+		case strings.IndexByte(r.keys, k) >= 0:
 			r.escape(k)
 		default:
-			_, _ = io.WriteString(r.help, escapeHelp)
+			_, _ = io.WriteString(r.help, r.text)
 		}
 	}
 	return len(kept)

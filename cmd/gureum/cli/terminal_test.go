@@ -23,7 +23,7 @@ func TestEscapeReader(t *testing.T) {
 	} {
 		for _, chunks := range []func(io.Reader) io.Reader{func(r io.Reader) io.Reader { return r }, iotest.OneByteReader} {
 			var escapes, help bytes.Buffer
-			r := &escapeReader{in: chunks(bytes.NewBufferString(c.in)), help: &help, escape: func(k byte) { escapes.WriteByte(k) }}
+			r := &escapeReader{in: chunks(bytes.NewBufferString(c.in)), help: &help, text: escapeHelp, keys: "pq", escape: func(k byte) { escapes.WriteByte(k) }}
 			out, err := io.ReadAll(r)
 			if err != nil || string(out) != c.out || escapes.String() != c.escapes || (help.Len() > 0) != c.help {
 				t.Errorf("%s: %q, escapes %q, help %v, %v", c.name, out, escapes.String(), help.Len() > 0, err)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // Check says what of a state is missing or was changed, in words. Nothing is left to do
@@ -98,7 +97,7 @@ func (h *host) checkPort(n Network, p Port, there map[string]netlink.Link) []str
 	if err != nil || info.Learning || info.Flood || !info.Guard || !info.RootBlock || info.Isolated != n.Isolated {
 		found = append(found, "what port "+p.Tap+" may was changed")
 	}
-	fdb, err := h.NeighList(attrs.Index, unix.AF_BRIDGE)
+	fdb, err := h.forwardingOf(attrs.Index)
 	pinned := func(e netlink.Neigh) bool {
 		return e.State&netlink.NUD_NOARP != 0 && e.HardwareAddr.String() == net.HardwareAddr(p.MAC[:]).String()
 	}

@@ -16,14 +16,17 @@ import (
 )
 
 // links is a connection to the kernel's interfaces.
-type links struct{ *netlink.Handle }
+type links struct {
+	*netlink.Handle
+	fdb *[]netlink.Neigh // read when it is first asked for: there is one for all bridges
+}
 
 func openLinks() (links, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return links{}, fmt.Errorf("connect to rtnetlink: %w", err)
 	}
-	return links{h}, nil
+	return links{h, new([]netlink.Neigh)}, nil
 }
 
 // find returns nil for an interface that is not there.
@@ -286,22 +289,46 @@ func setPort(index int, isolated bool) error {
 	return err
 }
 
-// pin says where a MAC address is, for good.
-func (l links) pin(index int, mac [6]byte) error {
-	old, err := l.NeighList(index, unix.AF_BRIDGE)
-	if err != nil {
-		return fmt.Errorf("list the forwarding database: %w", err)
+// forwardingOf lists where a port is in the forwarding database.
+func (l links) forwardingOf(index int) ([]netlink.Neigh, error) {
+	if *l.fdb == nil {
+		list, err := l.NeighList(0, unix.AF_BRIDGE)
+		if err != nil {
+			return nil, fmt.Errorf("list the forwarding database: %w", err)
+		}
+		*l.fdb = list
 	}
-	for i := range old {
-		// Another guest's of that name, earlier. The port's own entries are permanent.
-		if old[i].State&netlink.NUD_PERMANENT == 0 && !bytes.Equal(old[i].HardwareAddr, mac[:]) {
-			old[i].Flags |= netlink.NTF_MASTER
-			if err := l.NeighDel(&old[i]); err != nil && !errors.Is(err, unix.ENOENT) {
-				return fmt.Errorf("remove %v from the forwarding database: %w", old[i].HardwareAddr, err)
-			}
+	var out []netlink.Neigh
+	for _, e := range *l.fdb {
+		if e.LinkIndex == index {
+			out = append(out, e)
 		}
 	}
-	err = l.NeighSet(&netlink.Neigh{
+	return out, nil
+}
+
+// unpin removes what an earlier guest of a port left, but for the port's own entries,
+// which are permanent.
+func (l links) unpin(index int, mac [6]byte) error {
+	old, err := l.forwardingOf(index)
+	if err != nil {
+		return err
+	}
+	for _, e := range old {
+		if e.State&netlink.NUD_PERMANENT != 0 || bytes.Equal(e.HardwareAddr, mac[:]) {
+			continue
+		}
+		e.Flags |= netlink.NTF_MASTER
+		if err := l.NeighDel(&e); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("remove %v from the forwarding database: %w", e.HardwareAddr, err)
+		}
+	}
+	return nil
+}
+
+// pin says where a MAC address is, for good.
+func (l links) pin(index int, mac [6]byte) error {
+	err := l.NeighSet(&netlink.Neigh{
 		LinkIndex: index, Family: unix.AF_BRIDGE, State: netlink.NUD_NOARP, Flags: netlink.NTF_MASTER, HardwareAddr: mac[:],
 	})
 	if err != nil {

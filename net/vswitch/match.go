@@ -41,24 +41,25 @@ func jump(chain string) match {
 
 func meta(k expr.MetaKey, reg uint32) match { return match{&expr.Meta{Key: k, Register: reg}} }
 
-func eq(reg uint32, data ...byte) match {
-	return match{&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: data}}
+// eq, neq, between and mask are about reg1.
+func eq(data ...byte) match {
+	return match{&expr.Cmp{Op: expr.CmpOpEq, Register: reg1, Data: data}}
 }
 
-func neq(reg uint32, data ...byte) match {
-	return match{&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: data}}
+func neq(data ...byte) match {
+	return match{&expr.Cmp{Op: expr.CmpOpNeq, Register: reg1, Data: data}}
 }
 
-func between(reg uint32, low, high byte) match {
+func between(low, high byte) match {
 	return match{
-		&expr.Cmp{Op: expr.CmpOpGte, Register: reg, Data: []byte{low}},
-		&expr.Cmp{Op: expr.CmpOpLte, Register: reg, Data: []byte{high}},
+		&expr.Cmp{Op: expr.CmpOpGte, Register: reg1, Data: []byte{low}},
+		&expr.Cmp{Op: expr.CmpOpLte, Register: reg1, Data: []byte{high}},
 	}
 }
 
 // mask ands a register with a value of its length.
-func mask(reg uint32, m ...byte) match {
-	return match{&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: uint32(len(m)), Mask: m, Xor: make([]byte, len(m))}}
+func mask(m ...byte) match {
+	return match{&expr.Bitwise{SourceRegister: reg1, DestRegister: reg1, Len: uint32(len(m)), Mask: m, Xor: make([]byte, len(m))}}
 }
 
 func load(base expr.PayloadBase, offset, length, reg uint32) match {
@@ -86,40 +87,40 @@ func notIn(set string) match {
 	return match{&expr.Lookup{SourceRegister: reg1, SetName: set, Invert: true}}
 }
 
-func iif(reg uint32) match { return meta(expr.MetaKeyIIFNAME, reg) }
+func iif() match           { return meta(expr.MetaKeyIIFNAME, reg1) }
 func oif(reg uint32) match { return meta(expr.MetaKeyOIFNAME, reg) }
 
 // fromUs and toUs are interfaces of ours, whatever they are.
-func fromUs() match    { return iif(reg1).and(eq(reg1, []byte(Prefix)...)) }
-func toUs() match      { return oif(reg1).and(eq(reg1, []byte(Prefix)...)) }
-func notFromUs() match { return iif(reg1).and(neq(reg1, []byte(Prefix)...)) }
-func notToUs() match   { return oif(reg1).and(neq(reg1, []byte(Prefix)...)) }
+func fromUs() match    { return iif().and(eq([]byte(Prefix)...)) }
+func toUs() match      { return oif(reg1).and(eq([]byte(Prefix)...)) }
+func notFromUs() match { return iif().and(neq([]byte(Prefix)...)) }
+func notToUs() match   { return oif(reg1).and(neq([]byte(Prefix)...)) }
 
 // proto is the protocol above IP, for IPv6 that after all extension headers.
-func proto(p byte) match { return meta(expr.MetaKeyL4PROTO, reg1).and(eq(reg1, p)) }
+func proto(p byte) match { return meta(expr.MetaKeyL4PROTO, reg1).and(eq(p)) }
 
-func family(f byte) match { return meta(expr.MetaKeyNFPROTO, reg1).and(eq(reg1, f)) }
+func family(f byte) match { return meta(expr.MetaKeyNFPROTO, reg1).and(eq(f)) }
 
-func etherType(hi, lo byte) match { return ll(12, 2, reg1).and(eq(reg1, hi, lo)) }
+func etherType(hi, lo byte) match { return ll(12, 2, reg1).and(eq(hi, lo)) }
 
-// fragment6 compares whether there is a fragment header.
-func fragment6(there byte) match {
+// whole6 is a packet without a fragment header.
+func whole6() match {
 	return match{&expr.Exthdr{
 		DestRegister: reg1, Type: unix.IPPROTO_FRAGMENT, Len: 1, Op: expr.ExthdrOpIpv6, Flags: unix.NFT_EXTHDR_F_PRESENT,
-	}}.and(eq(reg1, there))
+	}}.and(eq(0))
 }
 
 // later6 is a fragment that is not the first of its packet.
 func later6() match {
 	return match{&expr.Exthdr{
 		DestRegister: reg1, Type: unix.IPPROTO_FRAGMENT, Offset: 2, Len: 2, Op: expr.ExthdrOpIpv6,
-	}}.and(mask(reg1, 0xff, 0xf8), neq(reg1, 0, 0))
+	}}.and(mask(0xff, 0xf8), neq(0, 0))
 }
 
 // local is a destination that is an address of this host.
 func local() match {
 	return match{&expr.Fib{Register: reg1, FlagDADDR: true, ResultADDRTYPE: true}}.
-		and(eq(reg1, unix.RTN_LOCAL, 0, 0, 0)) // in the byte order of the host
+		and(eq(unix.RTN_LOCAL, 0, 0, 0)) // in the byte order of the host
 }
 
 // known is a connection that was let through when it began.
@@ -132,5 +133,5 @@ func known() match {
 func translated() match { return ctBits(expr.CtKeySTATUS, 1<<5) }
 
 func ctBits(k expr.CtKey, bits byte) match {
-	return match{&expr.Ct{Key: k, Register: reg1}}.and(mask(reg1, bits, 0, 0, 0), neq(reg1, 0, 0, 0, 0))
+	return match{&expr.Ct{Key: k, Register: reg1}}.and(mask(bits, 0, 0, 0), neq(0, 0, 0, 0))
 }

@@ -68,30 +68,30 @@ func pick(f byte, four, six string) string {
 
 // toGateway is for the gateway of the guest's own network.
 func toGateway(f byte) match {
-	return all(family(f), iif(reg1), daddr(f, reg2), in(pick(f, setGateways4, setGateways6)))
+	return all(family(f), iif(), daddr(f, reg2), in(pick(f, setGateways4, setGateways6)))
 }
 
 // services is DNS on the gateway.
 func services(f, p byte) match {
-	return all(fromUs(), toGateway(f), proto(p), th(2, 2, reg1), eq(reg1, 0, 53))
+	return all(fromUs(), toGateway(f), proto(p), th(2, 2, reg1), eq(0, 53))
 }
 
 // toHost is what a guest may send to this host.
 func toHost() []rule {
 	udp := func(f byte, hi, lo byte) match {
-		return all(family(f), proto(unix.IPPROTO_UDP), th(2, 2, reg1), eq(reg1, hi, lo), accept())
+		return all(family(f), proto(unix.IPPROTO_UDP), th(2, 2, reg1), eq(hi, lo), accept())
 	}
 	nd := func(low, high byte) match {
-		return all(family(v6), proto(unix.IPPROTO_ICMPV6), th(0, 1, reg1), between(reg1, low, high), accept())
+		return all(family(v6), proto(unix.IPPROTO_ICMPV6), th(0, 1, reg1), between(low, high), accept())
 	}
 	echo := func(f, p, t byte) match {
-		return all(toGateway(f), proto(p), th(0, 1, reg1), eq(reg1, t), accept())
+		return all(toGateway(f), proto(p), th(0, 1, reg1), eq(t), accept())
 	}
 	return []rule{
-		{"not from a bridge of ours", iif(reg1).and(notIn(setBridges), drop())},
+		{"not from a bridge of ours", iif().and(notIn(setBridges), drop())},
 		{"answers to this host", known().and(accept())},
 		// Such packets are let in on the bridges for what is published on 127.0.0.1.
-		{"to loopback", all(family(v4), nh(16, 1, reg1), eq(reg1, 127), drop())},
+		{"to loopback", all(family(v4), nh(16, 1, reg1), eq(127), drop())},
 		{"DHCP", udp(v4, 0, 67)},
 		{"DHCPv6", udp(v6, 0x02, 0x23)},
 		{"router solicitation", nd(icmpRouterSolicitation, icmpRouterSolicitation)},
@@ -102,7 +102,7 @@ func toHost() []rule {
 		{"DNS by TCP on IPv6", services(v6, unix.IPPROTO_TCP).and(accept())},
 		{"echo", echo(v4, unix.IPPROTO_ICMP, 8)},
 		{"ICMPv6 echo", echo(v6, unix.IPPROTO_ICMPV6, 128)},
-		{"the host is open to this network", iif(reg1).and(in(setHostAccess), accept())},
+		{"the host is open to this network", iif().and(in(setHostAccess), accept())},
 		{"all else", drop()},
 	}
 }
@@ -110,9 +110,9 @@ func toHost() []rule {
 // fromGuest is what this host forwards for a guest.
 func fromGuest() []rule {
 	return []rule{
-		{"not from a bridge of ours", iif(reg1).and(notIn(setBridges), drop())},
-		{"in the same network", iif(reg1).and(oif(reg2), in(setPeers), accept())},
-		{"an internal network", iif(reg1).and(in(setInternal), drop())},
+		{"not from a bridge of ours", iif().and(notIn(setBridges), drop())},
+		{"in the same network", iif().and(oif(reg2), in(setPeers), accept())},
+		{"an internal network", iif().and(in(setInternal), drop())},
 		{"what another guest published", all(toUs(), translated(), accept())},
 		{"to another network", all(toUs(), drop())},
 		{"outside", accept()},
@@ -148,7 +148,7 @@ func publish() []rule {
 		transport := family(f).and(meta(expr.MetaKeyL4PROTO, reg1))
 		for _, p := range []byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
 			what := map[byte]string{unix.IPPROTO_TCP: "TCP", unix.IPPROTO_UDP: "UDP"}[p] + pick(f, "", " on IPv6")
-			only := transport.and(eq(reg1, p))
+			only := transport.and(eq(p))
 			rules = append(rules,
 				rule{"published on an address, " + what, all(only, l4, daddr(f, reg32+1), th(2, 2, reg32+1+words), to(pick(f, mapPublish4, mapPublish6)))},
 				rule{"published, " + what, all(only, l4, th(2, 2, reg32+1), to(pick(f, mapPublishAny4, mapPublishAny6)))})
@@ -161,7 +161,7 @@ func publish() []rule {
 func leave() []rule {
 	masquerade := match{&expr.Masq{}}
 	return []rule{
-		{"from loopback to a guest", all(toUs(), family(v4), nh(12, 1, reg1), eq(reg1, 127), masquerade)},
+		{"from loopback to a guest", all(toUs(), family(v4), nh(12, 1, reg1), eq(127), masquerade)},
 		{"between guests of a network, by the host", all(
 			toUs(), translated(), family(v4), oif(reg1), saddr(v4, reg2), in(setMembers4), masquerade)},
 		{"between guests of a network, by the host, on IPv6", all(

@@ -61,7 +61,7 @@ func bridgeChains() []chain {
 		{name: "fromarp", rules: fromARP()},
 		filter("prerouting", nftables.ChainHookPrerouting, priorityBridgeNAT,
 			rule{"not from a port", notFromUs().and(accept())},
-			rule{"source MAC is not the port's", iif(reg1).and(ll(6, 6, reg2), notIn(setMACs), drop())},
+			rule{"source MAC is not the port's", iif().and(ll(6, 6, reg2), notIn(setMACs), drop())},
 			rule{"ARP", etherType(0x08, 0x06).and(jump("fromarp"))},
 			rule{"IPv4", etherType(0x08, 0x00).and(jump("from4"))},
 			rule{"IPv6", etherType(0x86, 0xdd).and(jump("from6"))},
@@ -70,12 +70,12 @@ func bridgeChains() []chain {
 		// Frames to 01:80:c2:00:00:0X go from the port to the host's stack, past the hook
 		// above (br_handle_frame).
 		filter("input", nftables.ChainHookInput, priorityBridge,
-			rule{"control frame to the host", fromUs().and(ll(0, 5, reg1), eq(reg1, 0x01, 0x80, 0xc2, 0, 0), drop())},
+			rule{"control frame to the host", fromUs().and(ll(0, 5, reg1), eq(0x01, 0x80, 0xc2, 0, 0), drop())},
 		),
 		filter("forward", nftables.ChainHookForward, priorityBridge,
-			rule{"DHCP request to a port", between46(unix.IPPROTO_UDP, 0x08, 0x00).and(th(2, 2, reg1), eq(reg1, 0, 67), drop())},
-			rule{"DHCPv6 request to a port", between46(unix.IPPROTO_UDP, 0x86, 0xdd).and(th(2, 2, reg1), eq(reg1, 0x02, 0x23), drop())},
-			rule{"router solicitation to a port", between46(unix.IPPROTO_ICMPV6, 0x86, 0xdd).and(th(0, 1, reg1), eq(reg1, 133), drop())},
+			rule{"DHCP request to a port", between46(unix.IPPROTO_UDP, 0x08, 0x00).and(th(2, 2, reg1), eq(0, 67), drop())},
+			rule{"DHCPv6 request to a port", between46(unix.IPPROTO_UDP, 0x86, 0xdd).and(th(2, 2, reg1), eq(0x02, 0x23), drop())},
+			rule{"router solicitation to a port", between46(unix.IPPROTO_ICMPV6, 0x86, 0xdd).and(th(0, 1, reg1), eq(133), drop())},
 		),
 	}
 }
@@ -87,14 +87,14 @@ func between46(p, hi, lo byte) match {
 
 // fromARP is ARP for IPv4 on Ethernet (RFC 826), requests and replies.
 func fromARP() []rule {
-	own := iif(reg1)
+	own := iif()
 	return []rule{
 		{"own MAC and IPv4", all(
-			nh(0, 6, reg1), eq(reg1, 0, 1, 8, 0, 6, 4), nh(6, 1, reg1), eq(reg1, 0), nh(7, 1, reg1), between(reg1, 1, 2),
+			nh(0, 6, reg1), eq(0, 1, 8, 0, 6, 4), nh(6, 1, reg1), eq(0), nh(7, 1, reg1), between(1, 2),
 			own, nh(8, 6, reg2), nh(14, 4, reg32+6), in(setARP), accept())},
 		// The target of a probe is what the sender wants to have (RFC 5227, 2.1.1).
 		{"probe for own IPv4", all(
-			nh(0, 8, reg1), eq(reg1, 0, 1, 8, 0, 6, 4, 0, 1), nh(14, 4, reg1), eq(reg1, 0, 0, 0, 0),
+			nh(0, 8, reg1), eq(0, 1, 8, 0, 6, 4, 0, 1), nh(14, 4, reg1), eq(0, 0, 0, 0),
 			own, nh(8, 6, reg2), nh(24, 4, reg32+6), in(setARP), accept())},
 		{"other ARP", drop()},
 	}
@@ -103,21 +103,21 @@ func fromARP() []rule {
 // from4 is IPv4 of a port. Only the first fragment has a transport header; what is in
 // it is looked at there, and without it the others are nothing.
 func from4() []rule {
-	whole := nh(6, 2, reg1).and(mask(reg1, 0x3f, 0xff), eq(reg1, 0, 0))
-	later := nh(6, 2, reg1).and(mask(reg1, 0x1f, 0xff), neq(reg1, 0, 0))
+	whole := nh(6, 2, reg1).and(mask(0x3f, 0xff), eq(0, 0))
+	later := nh(6, 2, reg1).and(mask(0x1f, 0xff), neq(0, 0))
 	valid := meta(expr.MetaKeyL4PROTO, reg1) // not there when lengths are wrong
 	return []rule{
-		{"to loopback", nh(16, 1, reg1).and(eq(reg1, 127), drop())},
+		{"to loopback", nh(16, 1, reg1).and(eq(127), drop())},
 		{"DHCP without an address", all(
-			nh(12, 8, reg1), eq(reg1, 0, 0, 0, 0, 255, 255, 255, 255), whole,
-			proto(unix.IPPROTO_UDP), th(0, 4, reg1), eq(reg1, 0, 68, 0, 67), accept())},
-		{"source is not the port's IPv4", iif(reg1).and(nh(12, 4, reg2), notIn(setIP4), drop())},
+			nh(12, 8, reg1), eq(0, 0, 0, 0, 255, 255, 255, 255), whole,
+			proto(unix.IPPROTO_UDP), th(0, 4, reg1), eq(0, 68, 0, 67), accept())},
+		{"source is not the port's IPv4", iif().and(nh(12, 4, reg2), notIn(setIP4), drop())},
 		{"later fragment", valid.and(later, accept())},
-		{"UDP but a DHCP server's", proto(unix.IPPROTO_UDP).and(th(0, 2, reg1), neq(reg1, 0, 67), th(2, 2, reg1), neq(reg1, 0, 68), accept())},
+		{"UDP but a DHCP server's", proto(unix.IPPROTO_UDP).and(th(0, 2, reg1), neq(0, 67), th(2, 2, reg1), neq(0, 68), accept())},
 		// Redirect and router advertisement (RFC 792, RFC 1256).
-		{"ICMP but a router's", proto(unix.IPPROTO_ICMP).and(th(0, 1, reg1), neq(reg1, 5), neq(reg1, 9), accept())},
-		{"IGMP but a querier's", proto(unix.IPPROTO_IGMP).and(th(0, 1, reg1), neq(reg1, 0x11), accept())},
-		{"other protocol", valid.and(neq(reg1, unix.IPPROTO_UDP), neq(reg1, unix.IPPROTO_ICMP), neq(reg1, unix.IPPROTO_IGMP), accept())},
+		{"ICMP but a router's", proto(unix.IPPROTO_ICMP).and(th(0, 1, reg1), neq(5), neq(9), accept())},
+		{"IGMP but a querier's", proto(unix.IPPROTO_IGMP).and(th(0, 1, reg1), neq(0x11), accept())},
+		{"other protocol", valid.and(neq(unix.IPPROTO_UDP), neq(unix.IPPROTO_ICMP), neq(unix.IPPROTO_IGMP), accept())},
 		{"all else", drop()},
 	}
 }
@@ -137,32 +137,32 @@ const (
 // from6 is IPv6 of a port. The kernel looks for the transport header behind all
 // extension headers that it knows.
 func from6() []rule {
-	own := iif(reg1)
+	own := iif()
 	icmp := func(types ...match) match {
 		return proto(unix.IPPROTO_ICMPV6).and(th(0, 1, reg1)).and(types...)
 	}
-	one := func(t byte) match { return icmp(eq(reg1, t), fragment6(0), accept()) }
+	one := func(t byte) match { return icmp(eq(t), whole6(), accept()) }
 	return []rule{
 		// RFC 4862, 5.4.2. To a solicited-node address, from one hop away.
 		{"DAD for own IPv6", all(
-			nh(8, 16, reg1), eq(reg1, make([]byte, 16)...), nh(7, 1, reg1), eq(reg1, 255),
-			nh(24, 13, reg1), eq(reg1, 0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff), fragment6(0),
-			proto(unix.IPPROTO_ICMPV6), th(0, 2, reg1), eq(reg1, icmpNeighborSolicitation, 0),
+			nh(8, 16, reg1), eq(make([]byte, 16)...), nh(7, 1, reg1), eq(255),
+			nh(24, 13, reg1), eq(0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff), whole6(),
+			proto(unix.IPPROTO_ICMPV6), th(0, 2, reg1), eq(icmpNeighborSolicitation, 0),
 			own, th(8, 16, reg2), in(setIP6), accept())},
 		{"source is not the port's IPv6", own.and(nh(8, 16, reg2), notIn(setIP6), drop())},
 		{"later fragment", meta(expr.MetaKeyL4PROTO, reg1).and(later6(), accept())},
-		{"neighbour advertisement for own IPv6", icmp(eq(reg1, icmpNeighborAdvertisement), fragment6(0), own, th(8, 16, reg2), in(setIP6), accept())},
+		{"neighbour advertisement for own IPv6", icmp(eq(icmpNeighborAdvertisement), whole6(), own, th(8, 16, reg2), in(setIP6), accept())},
 		{"neighbour solicitation", one(icmpNeighborSolicitation)},
 		{"router solicitation", one(icmpRouterSolicitation)},
-		{"multicast listener", icmp(between(reg1, icmpMLDReport1, icmpMLDDone), fragment6(0), accept())},
+		{"multicast listener", icmp(between(icmpMLDReport1, icmpMLDDone), whole6(), accept())},
 		{"multicast listener, version 2", one(icmpMLDReport2)},
-		{"ICMPv6 errors", icmp(between(reg1, 1, 4), accept())},
-		{"ICMPv6 echo", icmp(between(reg1, 128, 129), accept())},
-		{"UDP but a DHCPv6 server's", proto(unix.IPPROTO_UDP).and(th(0, 2, reg1), neq(reg1, 0x02, 0x23), th(2, 2, reg1), neq(reg1, 0x02, 0x22), accept())},
+		{"ICMPv6 errors", icmp(between(1, 4), accept())},
+		{"ICMPv6 echo", icmp(between(128, 129), accept())},
+		{"UDP but a DHCPv6 server's", proto(unix.IPPROTO_UDP).and(th(0, 2, reg1), neq(0x02, 0x23), th(2, 2, reg1), neq(0x02, 0x22), accept())},
 		// Headers that another stack may look behind and this one does not.
 		{"other protocol", meta(expr.MetaKeyL4PROTO, reg1).and(
-			neq(reg1, unix.IPPROTO_UDP), neq(reg1, unix.IPPROTO_ICMPV6), neq(reg1, protoMobility), neq(reg1, protoHIP),
-			neq(reg1, protoShim6), neq(reg1, protoExperiment1), neq(reg1, protoExperiment2), accept())},
+			neq(unix.IPPROTO_UDP), neq(unix.IPPROTO_ICMPV6), neq(protoMobility), neq(protoHIP),
+			neq(protoShim6), neq(protoExperiment1), neq(protoExperiment2), accept())},
 		{"all else", drop()},
 	}
 }

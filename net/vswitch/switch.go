@@ -57,7 +57,7 @@ func flock(f *os.File) error {
 func (h *host) close() error {
 	var errs []error
 	if h.Handle != nil {
-		h.Handle.Close()
+		h.Close()
 	}
 	if h.fire != nil {
 		errs = append(errs, h.fire.close())
@@ -170,6 +170,9 @@ func (h *host) startPort(n Network, p Port) error {
 		return fmt.Errorf("port %s: network %s has no bridge on this host", p.Tap, n.Name)
 	}
 	link, made, err := h.ensureTap(p)
+	if err == nil && !made {
+		err = h.unpin(link.Attrs().Index, p.MAC)
+	}
 	if err == nil {
 		err = h.plug(link, p, n, bridge.Attrs().Index)
 	}
@@ -255,7 +258,7 @@ func (h *host) removeNetwork(id string) error {
 
 // forget removes elements, if there are tables.
 func (h *host) forget(which func(have []element) []element) error {
-	current, err := h.fire.current()
+	current, err := h.fire.quick()
 	if err != nil || !current {
 		return err // what is missing or of another version is made anew by Apply
 	}

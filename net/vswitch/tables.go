@@ -25,14 +25,16 @@ const (
 // table is one of ours as it shall be.
 type table struct {
 	nftables.Table
-	sets   []setKind
-	chains []chain
+	sets    []setKind
+	chains  []chain
+	version string // in the comment of each rule
 }
 
 func tables() []table {
+	bridge, inet := bridgeChains(), inetChains()
 	return []table{
-		{bridgeTable, bridgeSets(), bridgeChains()},
-		{inetTable, inetSets(), inetChains()},
+		{bridgeTable, bridgeSets(), bridge, digest(bridge)},
+		{inetTable, inetSets(), inet, digest(inet)},
 	}
 }
 
@@ -102,7 +104,6 @@ func (f *firewall) tableCurrent(t *table) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("nftables: list the chains: %w", err)
 	}
-	version := digest(t.chains)
 	for _, want := range t.chains {
 		found := slices.ContainsFunc(chains, func(c *nftables.Chain) bool {
 			return c.Table.Name == t.Name && c.Name == want.name
@@ -110,15 +111,34 @@ func (f *firewall) tableCurrent(t *table) (bool, error) {
 		if !found {
 			return false, nil
 		}
-		rules, err := f.conn.GetRules(&t.Table, &nftables.Chain{Name: want.name, Table: &t.Table})
-		if err != nil {
-			return false, fmt.Errorf("nftables: list the rules of %s: %w", want.name, err)
+		if same, err := f.chainCurrent(t, want); err != nil || !same {
+			return false, err
 		}
-		same := slices.EqualFunc(rules, want.rules, func(have *nftables.Rule, want rule) bool {
-			return bytes.Equal(have.UserData, comment(version, want))
-		})
-		if !same {
-			return false, nil
+	}
+	return true, nil
+}
+
+func (f *firewall) chainCurrent(t *table, want chain) (bool, error) {
+	rules, err := f.conn.GetRules(&t.Table, &nftables.Chain{Name: want.name, Table: &t.Table})
+	if err != nil {
+		return false, fmt.Errorf("nftables: list the rules of %s: %w", want.name, err)
+	}
+	return slices.EqualFunc(rules, want.rules, func(have *nftables.Rule, want rule) bool {
+		return bytes.Equal(have.UserData, comment(t.version, want))
+	}), nil
+}
+
+// quick looks at the tables' first chain only, for what happens at every start. It sees a
+// flush, and another version.
+func (f *firewall) quick() (bool, error) {
+	there, err := f.exists()
+	if err != nil || slices.Contains(there, false) {
+		return false, err
+	}
+	for i := range f.tables {
+		t := &f.tables[i]
+		if same, err := f.chainCurrent(t, t.chains[0]); err != nil || !same {
+			return false, err
 		}
 	}
 	return true, nil
@@ -154,10 +174,9 @@ func (f *firewall) build(t *table, fresh bool) error {
 			f.conn.FlushChain(k)
 		}
 	}
-	version := digest(t.chains)
 	for _, c := range t.chains {
 		for _, r := range c.rules {
-			f.conn.AddRule(&nftables.Rule{Table: &t.Table, Chain: made[c.name], Exprs: r.then, UserData: comment(version, r)})
+			f.conn.AddRule(&nftables.Rule{Table: &t.Table, Chain: made[c.name], Exprs: r.then, UserData: comment(t.version, r)})
 		}
 	}
 	return nil
@@ -165,7 +184,7 @@ func (f *firewall) build(t *table, fresh bool) error {
 
 // ensure makes the tables if they are missing or of another version.
 func (f *firewall) ensure() error {
-	current, err := f.current()
+	current, err := f.quick()
 	if err != nil || current {
 		return err
 	}
@@ -329,7 +348,12 @@ func ofBridge(list []element, bridge string) []element {
 
 // without is what of a is not in b.
 func without(a, b []element) []element {
-	return slices.DeleteFunc(slices.Clone(a), func(x element) bool {
-		return slices.ContainsFunc(b, func(y element) bool { return x.same(y) && bytes.Equal(x.val, y.val) })
-	})
+	there := make(map[string]bool, len(b))
+	for _, e := range b {
+		there[e.id()] = true
+	}
+	return slices.DeleteFunc(slices.Clone(a), func(e element) bool { return there[e.id()] })
 }
+
+// id tells elements apart.
+func (e element) id() string { return fmt.Sprintf("%v %s %x %x", e.bridge, e.set, e.key, e.val) }

@@ -1,0 +1,3 @@
+package jail
+
+func machineMain() int { return 98 }

@@ -82,8 +82,8 @@ func TestKVMTapForItsOwner(t *testing.T) {
 	}
 }
 
-// TestKVMFlush shows that a port without rules passes nothing that matters, and that
-// Apply brings them back while the guest stays attached.
+// TestKVMFlush shows that Apply brings rules and interfaces back while guests stay
+// attached, and that Watch tells when it is time.
 func TestKVMFlush(t *testing.T) {
 	isolate(t)
 	n := testNetwork(1)

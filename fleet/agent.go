@@ -27,16 +27,9 @@ func (f *Fleet) Agent(ctx context.Context, ref string, limit time.Duration) (*ag
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
-		status, err := f.Dirs.Status(record.ID)
+		status, err := f.reachable(record.ID)
 		if err != nil {
 			return nil, err
-		}
-		switch status.Phase {
-		case state.Running:
-		case state.Paused:
-			return nil, fmt.Errorf("%s: the machine is paused: gureum resume %s", record.Name, record.Name)
-		default:
-			return nil, fmt.Errorf("%s: %w: gureum start %s", record.Name, ErrNotRunning, record.Name)
 		}
 		client, err := f.dialAgent(ctx, record.ID)
 		if err == nil {
@@ -50,13 +43,34 @@ func (f *Fleet) Agent(ctx context.Context, ref string, limit time.Duration) (*ag
 	}
 }
 
+// reachable tells what a machine is whose guest is to be reached. One that has ended but
+// is wanted to run may be started again in a moment; that is the supervisor's to decide.
+func (f *Fleet) reachable(id string) (state.Status, error) {
+	status, err := f.Dirs.Status(id)
+	if err != nil {
+		return status, err
+	}
+	record, err := f.Dirs.GetVM(id)
+	switch {
+	case err != nil:
+		return status, err
+	case status.Phase == state.Running:
+		return status, nil
+	case status.Phase == state.Paused:
+		return status, fmt.Errorf("%s: the machine is paused: gureum resume %s", record.Name, record.Name)
+	case record.Want == state.WantRunning:
+		return status, f.ensureSupervisor()
+	}
+	return status, fmt.Errorf("%s: %w: gureum start %s", record.Name, ErrNotRunning, record.Name)
+}
+
 // explain says how far a guest came whose agent does not answer.
 func (f *Fleet) explain(record *state.VM, status state.Status, err error) error {
 	if status.Stage == state.StageAgent {
 		return fmt.Errorf("%s: the guest's agent answered once, and does not now: %w", record.Name, err)
 	}
-	return fmt.Errorf("%s: the guest's agent has not come up (its kernel was started %s ago): see gureum logs --console %s: %w",
-		record.Name, time.Since(status.Started).Round(time.Second), record.Name, err)
+	return f.NotUp(record.ID, fmt.Errorf("%s: the guest's agent has not come up (its kernel was started %s ago): see gureum logs --console %s: %w",
+		record.Name, time.Since(status.Started).Round(time.Second), record.Name, err))
 }
 
 // dialAgent calls the agent by the machine's socket.

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/gureum/gureum/fleet/api"
 	"github.com/gureum/gureum/fleet/state"
@@ -62,13 +59,15 @@ func (f *Fleet) finish(ctx context.Context, ref string, end func(id string) erro
 		}
 	}
 	status, err := f.Dirs.Status(record.ID)
-	if err != nil || !alive(status) {
+	if err != nil {
 		return err
 	}
-	if err := end(record.ID); err != nil {
-		return fmt.Errorf("%s: %w", record.Name, err)
+	if alive(status) {
+		if err := end(record.ID); err != nil {
+			return fmt.Errorf("%s: %w", record.Name, err)
+		}
 	}
-	return nil
+	return f.unplug(ctx, record)
 }
 
 // request makes a call that a healthy process answers at once.
@@ -95,30 +94,10 @@ func (f *Fleet) end(ctx context.Context, id string) error {
 	if pidErr != nil {
 		return fmt.Errorf("its process does not answer, and cannot be found: %w", errors.Join(err, pidErr))
 	}
-	if err := f.killProcess(id, pid); err != nil {
+	if err := killHolder(f.Dirs.Alive(id), pid); err != nil {
 		return err
 	}
 	return f.awaitEnd(ctx, id, patience)
-}
-
-// killProcess kills the process with that number if it is the machine's. A descriptor
-// of the process keeps the number from becoming another's between check and signal.
-func (f *Fleet) killProcess(id string, pid int) error {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if errors.Is(err, unix.ESRCH) {
-		return nil
-	}
-	if err != nil {
-		return os.NewSyscallError("pidfd_open", err)
-	}
-	defer unix.Close(fd)
-	if held, err := state.Held(f.Dirs.Alive(id)); err != nil || !held {
-		return err // it has ended, and the number may be another's
-	}
-	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-		return os.NewSyscallError("pidfd_send_signal", err)
-	}
-	return nil
 }
 
 // pollEnd is how often the end of a process is looked for.

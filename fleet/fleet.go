@@ -71,6 +71,9 @@ func (f *Fleet) Create(ctx context.Context, s spec.Spec) (_ *state.VM, err error
 	if err := f.setName(record); err != nil {
 		return nil, err
 	}
+	if err := f.allocate(record, plan, nil); err != nil {
+		return nil, err
+	}
 	if err := f.Dirs.PutVM(record); err != nil {
 		return nil, errors.Join(err, f.Dirs.RemoveVM(record.ID))
 	}
@@ -200,6 +203,9 @@ func (f *Fleet) Remove(ctx context.Context, ref string, force bool) (err error) 
 		if err := f.end(ctx, record.ID); err != nil {
 			return fmt.Errorf("%s: %w", record.Name, err)
 		}
+	}
+	if err := f.unplug(ctx, record); err != nil {
+		return err
 	}
 	return f.Dirs.RemoveVM(record.ID)
 }

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"syscall"
 
 	"github.com/gureum/gureum/fleet/state"
 	"github.com/gureum/gureum/fleet/vmm"
@@ -20,20 +19,28 @@ import (
 
 // ProcessCommand is the hidden command of the program that runs a machine's process:
 //
-//	gureum vmm ID QUEUES...
+//	gureum vmm ID [--leash] QUEUES...
 //
 // with one number for each interface on a network, the count of its queues. Its
-// descriptors are the lock that says that it lives, the pipe for its report, and the
-// queues, from FirstFile up.
+// descriptors are the lock that says that it lives, the pipe for its report, the leash,
+// and the queues, from FirstFile up.
 const (
 	ProcessCommand = "vmm"
+	LeashFlag      = "--leash"
 	FirstFile      = 3
 )
+
+// StartOptions say how to start a machine.
+type StartOptions struct {
+	// Leash, if it is not nil, is the reading end of a pipe: the machine ends when the
+	// last writer is gone, as it is when the process that wants the machine dies.
+	Leash *os.File
+}
 
 // Start starts a machine. When it returns without error the machine's first instruction
 // ran. Errors in what the user asked for are *vm.InputError, those of the host
 // *vm.HostError.
-func (f *Fleet) Start(ctx context.Context, ref string) (err error) {
+func (f *Fleet) Start(ctx context.Context, ref string, o StartOptions) (err error) {
 	record, err := f.Dirs.FindVM(ref)
 	if err != nil {
 		return err
@@ -57,17 +64,16 @@ func (f *Fleet) Start(ctx context.Context, ref string) (err error) {
 	if err := f.Dirs.PutVM(record); err != nil {
 		return err
 	}
-	err = f.launch(ctx, record)
-	if err == nil {
-		return nil
+	if err = f.launch(ctx, record, o); err != nil {
+		record.Want = state.WantStopped
+		return errors.Join(err, f.Dirs.PutVM(record))
 	}
-	record.Want = state.WantStopped
-	return errors.Join(err, f.Dirs.PutVM(record))
+	return f.ensureSupervisor()
 }
 
 // launch starts the machine's process and waits for its report. The machine's lock is
 // held, and its process does not live.
-func (f *Fleet) launch(ctx context.Context, record *state.VM) (err error) {
+func (f *Fleet) launch(ctx context.Context, record *state.VM, o StartOptions) (err error) {
 	if err := os.MkdirAll(f.Dirs.VMRoot(record.ID), 0o700); err != nil {
 		return err
 	}
@@ -84,38 +90,66 @@ func (f *Fleet) launch(ctx context.Context, record *state.VM) (err error) {
 		return err
 	}
 	defer reports.Close()
-	cmd, err := f.command(record)
+	queues, err := f.plug(ctx, record)
 	if err != nil {
 		return errors.Join(err, report.Close())
 	}
-	cmd.ExtraFiles = append([]*os.File{life.File(), report}, cmd.ExtraFiles...)
-	err = cmd.Start()
-	if cerr := report.Close(); err == nil {
-		err = cerr
+	defer closeAll(queues)
+	files := []*os.File{life.File(), report}
+	if o.Leash != nil {
+		files = append(files, o.Leash)
 	}
+	for _, queue := range queues {
+		files = append(files, queue...)
+	}
+	err = f.spawn(record, o, files, func(process *os.Process) error {
+		return f.await(ctx, process, record, reports)
+	})
 	if err != nil {
-		return fmt.Errorf("start the machine's process: %w", err)
+		err = errors.Join(err, f.unplug(context.WithoutCancel(ctx), record))
 	}
-	go func() { _ = cmd.Wait() }() // so that nothing is left of it while this process lives
-	return f.await(ctx, cmd.Process, record, reports)
+	return err
 }
 
-// command is the machine's process, not started.
-func (f *Fleet) command(record *state.VM) (*exec.Cmd, error) {
-	args := []string{ProcessCommand, record.ID}
-	for _, port := range record.Ports {
-		args = append(args, strconv.Itoa(port.Queues))
-	}
-	cmd := exec.Command("/proc/self/exe", args...)
-	cmd.Args[0] = "gureum"
-	log, err := os.OpenFile(f.processLog(record.ID), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+// spawn starts the machine's process with the files that it inherits, of which the
+// second is the pipe for its report, and waits for that.
+func (f *Fleet) spawn(record *state.VM, o StartOptions, files []*os.File, await func(*os.Process) error) error {
+	report := files[1]
+	cmd, log, err := f.command(record, o)
 	if err != nil {
-		return nil, err
+		return errors.Join(err, report.Close())
 	}
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Env = f.environment()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	return cmd, nil
+	defer log.Close()
+	cmd.ExtraFiles = files
+	err = cmd.Start()
+	if err = errors.Join(err, report.Close()); err != nil {
+		return fmt.Errorf("start the machine's process: %w", err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // so that nothing is left of it while this process lives
+	}()
+	if err := await(cmd.Process); err != nil {
+		_ = cmd.Process.Kill() // it ends by itself, or has hung
+		<-ended
+		return err
+	}
+	return nil
+}
+
+// command is the machine's process, not started, and its log, which the caller closes.
+func (f *Fleet) command(record *state.VM, o StartOptions) (*exec.Cmd, *os.File, error) {
+	args := []string{ProcessCommand, record.ID}
+	if o.Leash != nil {
+		args = append(args, LeashFlag)
+	}
+	if privileged() {
+		for _, port := range record.Ports {
+			args = append(args, strconv.Itoa(port.Queues))
+		}
+	}
+	return f.background(f.processLog(record.ID), args...)
 }
 
 // processLog is where a machine's process says what it cannot say otherwise: the

@@ -16,7 +16,7 @@ func (p *Plan) Check() error {
 	if c.Vsock.Path != "" {
 		return &vm.InputError{Err: errors.New("vsock: a machine in the background has its socket in its own folder: leave out the path")}
 	}
-	c.Disks = slices.DeleteFunc(slices.Clone(c.Disks), func(d vm.Disk) bool { return isImageName(d.Path) })
+	c.Disks = slices.DeleteFunc(slices.Clone(c.Disks), func(d vm.Disk) bool { return isImageName("", d.Path) })
 	c.NICs = slices.Clone(c.NICs)
 	for _, port := range p.Ports {
 		c.NICs[port.NIC].Tap = "gur-port" // any that is a name

@@ -53,7 +53,7 @@ func (p *Plan) Prepare(layers string) error {
 	for i := range p.Config.Disks {
 		d := &p.Config.Disks[i]
 		ref, has := p.refs[i]
-		if !isImageName(d.Path) {
+		if !isImageName("", d.Path) {
 			if has {
 				return fmt.Errorf("disk %s: persist and size are for images of the store", d.Path)
 			}
@@ -70,12 +70,12 @@ func (p *Plan) Prepare(layers string) error {
 }
 
 // isImageName tells an image's name from a path: it has no slash, and no file of that
-// name is here.
-func isImageName(path string) bool {
+// name is in dir.
+func isImageName(dir, path string) bool {
 	if image.CheckName(path) != nil {
 		return false
 	}
-	_, err := os.Stat(path)
+	_, err := os.Stat(filepath.Join(dir, path))
 	return errors.Is(err, fs.ErrNotExist)
 }
 

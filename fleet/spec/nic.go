@@ -18,8 +18,8 @@ type Port struct {
 	NIC int
 	// Network is the network's name or id.
 	Network string
-	// IP and IP6 are addresses that the user wants; the zero value is any.
-	IP, IP6 netip.Addr
+	// IP is the IPv4 address that the user wants; the zero value is any.
+	IP netip.Addr
 }
 
 // parseNICs reads the --net flags.
@@ -68,7 +68,9 @@ func parseNIC(s string) (n vm.NIC, port Port, err error) {
 		}
 		seen[key] = true
 		if key == "ip" && port.Network != "" {
-			err = port.setIP(value)
+			if port.IP, err = netip.ParseAddr(value); err != nil || !port.IP.Is4() {
+				return n, port, fmt.Errorf("network option ip: %q is no IPv4 address (the IPv6 one follows from the MAC address)", value)
+			}
 		} else {
 			err = setNICOption(&n, key, value)
 		}
@@ -77,24 +79,6 @@ func parseNIC(s string) (n vm.NIC, port Port, err error) {
 		}
 	}
 	return n, port, nil
-}
-
-// setIP reads an address, or one of each kind with a slash between them.
-func (p *Port) setIP(value string) error {
-	for _, text := range strings.Split(value, "/") {
-		ip, err := netip.ParseAddr(text)
-		switch {
-		case err != nil || ip.Zone() != "" || ip.Is4In6():
-			return fmt.Errorf("network option ip: %q is no address: write 10.88.0.9, fd00::9 or both with a slash between them", value)
-		case ip.Is4() && !p.IP.IsValid():
-			p.IP = ip
-		case ip.Is6() && !p.IP6.IsValid():
-			p.IP6 = ip
-		default:
-			return fmt.Errorf("network option ip: %q: give one address of each kind", value)
-		}
-	}
-	return nil
 }
 
 func setNICOption(n *vm.NIC, key, value string) (err error) {

@@ -57,6 +57,8 @@ type Spec struct {
 	Restart string   `json:"restart,omitempty"`
 	Label   []string `json:"label,omitempty"`
 	Rm      bool     `json:"rm,omitempty"`
+	// NoReboot has the machine end when its guest reboots.
+	NoReboot bool `json:"no-reboot,omitempty"`
 
 	KVMDevice string `json:"kvm-device,omitempty"`
 }
@@ -180,7 +182,7 @@ func anchor(dir, path string) string {
 // anchorDisk makes the paths in a --disk absolute.
 func anchorDisk(dir, text string) string {
 	words := splitCommas(text)
-	if !isImageName(words[0]) {
+	if !isImageName(dir, words[0]) {
 		words[0] = anchor(dir, words[0])
 	}
 	for i, word := range words {

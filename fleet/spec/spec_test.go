@@ -49,8 +49,7 @@ func TestPlanRefuses(t *testing.T) {
 		`cache "none at all"`:     {Cache: "none at all"},
 		"give the path":           {Disk: []string{",ro"}},
 		`network "here:"`:         {Net: []string{"here:"}},
-		"is no address":           {Net: []string{"here,ip=1.2.3"}},
-		"one address of each":     {Net: []string{"here,ip=10.0.0.1/10.0.0.2"}},
+		"is no IPv4 address":      {Net: []string{"here,ip=fd00::1"}},
 		"on no network":           {Publish: []string{"80:80"}},
 		"write it as HOSTPORT":    {Publish: []string{"80"}},
 		`"0" is no port`:          {Publish: []string{"0:80"}},
@@ -102,7 +101,7 @@ func TestAnchor(t *testing.T) {
 
 func TestPlanOfAFleetsMachine(t *testing.T) {
 	s := Spec{
-		Net:     []string{"user", "blue,ip=10.88.0.9/fd00::9,queues=2"},
+		Net:     []string{"user", "blue,ip=10.88.0.9,queues=2"},
 		Publish: []string{"8080:80", "127.0.0.1:5353:53/udp", "[::1]:22:22/tcp"},
 		Restart: "on-failure:3", Label: []string{"tier=web", "blue"},
 	}
@@ -110,7 +109,7 @@ func TestPlanOfAFleetsMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []Port{{NIC: 1, Network: "blue", IP: netip.MustParseAddr("10.88.0.9"), IP6: netip.MustParseAddr("fd00::9")}}
+	want := []Port{{NIC: 1, Network: "blue", IP: netip.MustParseAddr("10.88.0.9")}}
 	if !reflect.DeepEqual(p.Ports, want) || p.Config.NICs[1].Queues != 2 {
 		t.Errorf("ports %+v, interfaces %+v", p.Ports, p.Config.NICs)
 	}

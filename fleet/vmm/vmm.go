@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -27,6 +28,8 @@ import (
 
 	"github.com/gureum/gureum/fleet/spec"
 	"github.com/gureum/gureum/fleet/state"
+	"github.com/gureum/gureum/net/ipam"
+	"github.com/gureum/gureum/net/service"
 	"github.com/gureum/gureum/vm"
 )
 
@@ -38,6 +41,8 @@ type Options struct {
 	Alive *os.File
 	// Report tells whoever starts the machine how that went; see Report.
 	Report *os.File
+	// Leash is a pipe whose end is the machine's; nil for none.
+	Leash *os.File
 	// Queues are those of the taps, in the order of the record's ports.
 	Queues [][]*os.File
 	// Release is that of the program.
@@ -156,10 +161,22 @@ func (p *process) load() error {
 	return p.takePorts()
 }
 
-// takePorts gives the interfaces on networks their queues and addresses.
+// takePorts gives the interfaces on networks their queues and addresses. Without
+// privilege they are user-mode networks.
 func (p *process) takePorts() error {
+	if os.Geteuid() != 0 {
+		for _, port := range p.record.Ports {
+			n := &p.plan.Config.NICs[port.NIC]
+			*n = vm.NIC{User: true, MTU: port.MTU}
+		}
+		return nil
+	}
 	if len(p.options.Queues) != len(p.record.Ports) {
 		return fmt.Errorf("%d taps were handed over for %d interfaces", len(p.options.Queues), len(p.record.Ports))
+	}
+	addresses, err := p.addresses()
+	if err != nil {
+		return err
 	}
 	for i, port := range p.record.Ports {
 		n := &p.plan.Config.NICs[port.NIC]
@@ -169,8 +186,37 @@ func (p *process) takePorts() error {
 		}
 		n.MAC, n.Tap, n.MTU = mac, port.Tap, port.MTU
 		n.Queue, n.Queues = p.options.Queues[i], len(p.options.Queues[i])
+		n.Guest = addresses[i]
 	}
 	return nil
+}
+
+// addresses are what the embedded user land gives the interfaces on networks: their
+// services would tell it the same. The default route and names are those of the first
+// network that leads outside, else of the first.
+func (p *process) addresses() ([]vm.Address, error) {
+	out := make([]vm.Address, len(p.record.Ports))
+	way := -1
+	var ways *state.Network
+	for i, port := range p.record.Ports {
+		n, err := p.options.Dirs.FindNetwork(port.Network)
+		if err != nil {
+			return nil, err
+		}
+		out[i].IP = netip.PrefixFrom(port.IP, n.Subnet.Bits())
+		if way < 0 || ways.Internal && !n.Internal {
+			way, ways = i, n
+		}
+	}
+	if way < 0 {
+		return out, nil
+	}
+	gateway := ipam.Gateway(ways.Subnet)
+	out[way].DNS, out[way].Search = []netip.Addr{gateway}, ways.Name+"."+service.TLD
+	if !ways.Internal {
+		out[way].Gateway = gateway
+	}
+	return out, nil
 }
 
 func (p *process) openLogs() error {
@@ -218,6 +264,12 @@ func (p *process) attend() int {
 			p.server.stop(defaultStop)
 		}
 	}()
+	if p.options.Leash != nil {
+		go func() {
+			_, _ = io.Copy(io.Discard, p.options.Leash)
+			p.server.stop(defaultStop)
+		}()
+	}
 	outcome := p.machine.Wait()
 	entry := p.guest.verdict(outcome)
 	p.console.end()

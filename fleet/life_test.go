@@ -1,0 +1,211 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gureum/gureum/fleet/api"
+	"github.com/gureum/gureum/fleet/state"
+	"github.com/gureum/gureum/vm"
+)
+
+// within fails if a call took longer than a limit.
+func within(t *testing.T, what string, limit time.Duration, f func()) {
+	t.Helper()
+	start := time.Now()
+	f()
+	if took := time.Since(start); took > limit {
+		t.Errorf("%s took %s", what, took)
+	}
+}
+
+func TestProcessThatIsStoppedHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	f := testFleet(t)
+	record := addMachine(t, f, "web", nil)
+	process := startFake(t, f, record.ID)
+	ctx := context.Background()
+	if err := f.Pause(ctx, "web"); err != nil {
+		t.Fatal(err)
+	}
+	if pid, err := f.PID(record.ID); err != nil || pid != process.Process.Pid {
+		t.Errorf("process %d, %v; is %d", pid, err, process.Process.Pid)
+	}
+	if err := process.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "list", time.Second, func() {
+		list, err := f.List()
+		if err != nil || len(list) != 1 || list[0].Phase != state.Running {
+			t.Errorf("%v, %v", list, err)
+		}
+	})
+	within(t, "stats", statsPatience+2*time.Second, func() {
+		list, _ := f.List()
+		if s := f.Stats(ctx, list); len(s) != 1 || !strings.Contains(s[0].Error, "does not answer") {
+			t.Errorf("%+v", s)
+		}
+	})
+	within(t, "inspect", inspectPatience+2*time.Second, func() {
+		d, err := f.Inspect(ctx, "web")
+		if err != nil || d.Live != nil || !strings.Contains(d.LiveError, "does not answer") {
+			t.Errorf("%+v, %v", d, err)
+		}
+	})
+	short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	within(t, "pause and console", 3*time.Second, func() {
+		if err := f.Pause(short, "web"); err == nil || !strings.Contains(err.Error(), "gureum kill web") {
+			t.Errorf("pause: %v", err)
+		}
+		if _, err := f.Console(short, "web"); err == nil {
+			t.Error("a console of a process that is stopped")
+		}
+	})
+	within(t, "rm -f", 2*patience+2*time.Second, func() {
+		if err := f.Remove(ctx, "web", true); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := f.Get("web"); !errors.Is(err, state.ErrNotFound) {
+		t.Errorf("it is still there: %v", err)
+	}
+}
+
+func TestHostileProcess(t *testing.T) {
+	t.Parallel()
+	for name, handler := range map[string]http.HandlerFunc{
+		"no JSON": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
+		"endless": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(`{"name":"`))
+			for chunk := []byte(strings.Repeat("x", 1<<16)); ; {
+				if _, err := w.Write(chunk); err != nil {
+					return
+				}
+			}
+		},
+		"silent": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"slow": func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				_, _ = w.Write([]byte(" "))
+				_ = http.NewResponseController(w).Flush()
+				time.Sleep(10 * time.Millisecond)
+			}
+		},
+		"redirect":  func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/v1", http.StatusFound) },
+		"hangs up":  func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"no errors": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := testFleet(t)
+			record := addMachine(t, f, "web", nil)
+			holdAlive(t, f, record.ID, handler)
+			within(t, "both", inspectPatience+statsPatience+2*time.Second, func() {
+				d, err := f.Inspect(context.Background(), "web")
+				if err != nil || d.Live != nil || d.LiveError == "" {
+					t.Errorf("%+v, %v", d, err)
+				}
+				if s := f.Stats(context.Background(), []*Machine{d.Machine}); s[0].Error == "" {
+					t.Errorf("%+v", s)
+				}
+			})
+		})
+	}
+}
+
+func TestCallsAreRefused(t *testing.T) {
+	f := testFleet(t)
+	record := addMachine(t, f, "web", nil)
+	ctx := context.Background()
+	for name, call := range map[string]func(string) error{
+		"pause":  func(ref string) error { return f.Pause(ctx, ref) },
+		"resume": func(ref string) error { return f.Resume(ctx, ref) },
+		"update": func(ref string) error { return f.Update(ctx, ref, api.Update{}) },
+		"size":   func(ref string) error { return f.ResizeConsole(ctx, ref, api.Size{}) },
+		"console": func(ref string) error {
+			_, err := f.Console(ctx, ref)
+			return err
+		},
+		"connect": func(ref string) error {
+			_, err := f.Connect(ctx, ref, 22)
+			return err
+		},
+	} {
+		if err := call("web"); !errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), "gureum start web") {
+			t.Errorf("%s of one that does not run: %v", name, err)
+		}
+		if err := call("ghost"); !errors.Is(err, state.ErrNotFound) {
+			t.Errorf("%s of none: %v", name, err)
+		}
+	}
+	holdAlive(t, f, record.ID, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = w.Write([]byte(`{"error":"too much"}`))
+	}))
+	var input *vm.InputError
+	if err := f.Update(ctx, "web", api.Update{}); !errors.As(err, &input) || !strings.Contains(err.Error(), "too much") {
+		t.Errorf("wrong input: %v", err)
+	}
+}
+
+func TestOldProcess(t *testing.T) {
+	f := testFleet(t)
+	record := addMachine(t, f, "web", nil)
+	holdAlive(t, f, record.ID, http.NotFoundHandler())
+	if err := f.Pause(context.Background(), "web"); err == nil || !strings.Contains(err.Error(), "another release") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestStats(t *testing.T) {
+	f := testFleet(t)
+	record := addMachine(t, f, "web", nil)
+	startFake(t, f, record.ID)
+	list, err := f.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := f.Stats(context.Background(), list)[0]
+	if s.Error != "" || s.CPU != 1e9 || s.Exits != 5 || s.VMM < 1<<20 || s.Name != "web" {
+		t.Errorf("%+v", s)
+	}
+	before := s
+	before.Time, before.CPU = s.Time.Add(-2*time.Second), 5e8
+	if s.Since(&before); s.CPUPercent == nil || *s.CPUPercent != 25 {
+		t.Errorf("%+v", s)
+	}
+	again := Sample{Time: s.Time.Add(time.Second), CPU: 3}
+	if again.Since(&s); again.CPUPercent != nil {
+		t.Error("the CPU time of a machine that was started again was compared")
+	}
+}
+
+const smaps = `00400000-00500000 r-xp 00000000 fe:00 12       /usr/bin/gureum
+Size:               1024 kB
+Rss:                 600 kB
+Private_Hugetlb:       0 kB
+VmFlags: rd ex mr mw me dw sd
+7f0000000000-7f0010000000 rw-p 00000000 00:00 0
+Rss:               32768 kB
+Private_Hugetlb:    2048 kB
+VmFlags: rd wr mr mw me dc nr dd sd
+7f0020000000-7f0020100000 rw-p 00000000 00:01 7      /memfd:gureum-kernel (deleted)
+Rss:                1024 kB
+VmFlags: rd wr mr mw me dc dd sd
+7f0030000000-7f0030100000 rw-p 00000000 00:00 0      [heap]
+Rss:                 400 kB
+VmFlags: rd wr mr mw me ac sd
+`
+
+func TestSplitMemory(t *testing.T) {
+	guest, vmm, err := splitMemory(strings.NewReader(smaps))
+	if err != nil || guest != (32768+2048+1024)<<10 || vmm != 1000<<10 {
+		t.Errorf("%d, %d, %v", guest>>10, vmm>>10, err)
+	}
+}

@@ -1,0 +1,212 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/gureum/gureum/fleet/state"
+	"github.com/gureum/gureum/net/ipam"
+	"github.com/gureum/gureum/vm"
+)
+
+// DefaultNetwork is the network that is there without being made.
+const DefaultNetwork = "default"
+
+// defaultMTU is Ethernet's, in bytes (IEEE 802.3, clause 3.2.7).
+const defaultMTU = 1500
+
+// NetworkSpec is what a user says of a network to be made.
+type NetworkSpec struct {
+	Name string
+	// Subnet is its IPv4 subnet; "" takes a free one. Subnet6 is its IPv6 subnet, of 64
+	// bits; "" makes one up (RFC 4193), "none" has it do without.
+	Subnet, Subnet6 string
+	// MTU in bytes; 0 is Ethernet's.
+	MTU int
+	// Internal, Isolated and HostAccess are as in state.Network.
+	Internal, Isolated, HostAccess bool
+}
+
+// CreateNetwork makes a network. On the host there is nothing of it until a machine on
+// it runs. Errors in what the user asked for are *vm.InputError.
+func (f *Fleet) CreateNetwork(ctx context.Context, s NetworkSpec) (_ *state.Network, err error) {
+	lock, err := f.Dirs.Lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	return f.createNetwork(s)
+}
+
+// createNetwork is CreateNetwork with the fleet's lock held.
+func (f *Fleet) createNetwork(s NetworkSpec) (*state.Network, error) {
+	if err := state.CheckName("network", s.Name); err != nil {
+		return nil, &vm.InputError{Err: err}
+	}
+	if s.Name == "user" || s.Name == "none" || s.Name == "host" {
+		return nil, inputErrorf("network name %q: it has a meaning of its own: give another", s.Name)
+	}
+	others, err := f.Dirs.Networks()
+	if err != nil {
+		return nil, err
+	}
+	n := &state.Network{
+		ID: state.NewID(state.NetworkIDLength), Name: s.Name, Created: time.Now().UTC(), MTU: s.MTU,
+		Internal: s.Internal, Isolated: s.Isolated, HostAccess: s.HostAccess,
+	}
+	taken, err := hostPrefixes()
+	if err != nil {
+		return nil, err
+	}
+	for _, other := range others {
+		if other.Name == s.Name {
+			return nil, inputErrorf("network name %q: %w: give another, or remove that network: gureum network rm %s", s.Name, state.ErrExists, s.Name)
+		}
+		taken = append(taken, other.Subnet)
+		if other.Subnet6.IsValid() {
+			taken = append(taken, other.Subnet6)
+		}
+	}
+	if err := setSubnets(n, s, taken); err != nil {
+		return nil, err
+	}
+	return n, f.Dirs.PutNetwork(n)
+}
+
+// setSubnets gives a network its addresses and its MTU.
+func setSubnets(n *state.Network, s NetworkSpec, taken []netip.Prefix) (err error) {
+	if n.Subnet, err = subnet(s.Subnet, taken, ipam.ParseSubnet, ipam.FreeSubnet); err != nil {
+		return err
+	}
+	if s.Subnet6 != "none" {
+		if n.Subnet6, err = subnet(s.Subnet6, taken, ipam.ParseSubnet6, ipam.FreeSubnet6); err != nil {
+			return err
+		}
+	}
+	if n.MTU == 0 {
+		n.MTU = defaultMTU
+	}
+	least := 576 // RFC 791: what every host takes
+	if n.Subnet6.IsValid() {
+		least = 1280 // RFC 8200, section 5
+	}
+	if n.MTU < least || n.MTU > 65535 {
+		return inputErrorf("mtu %d: give %d to 65535", n.MTU, least)
+	}
+	return nil
+}
+
+// subnet reads the one that the user wants, or finds a free one.
+func subnet(text string, taken []netip.Prefix, parse func(string) (netip.Prefix, error), free func([]netip.Prefix) (netip.Prefix, error)) (netip.Prefix, error) {
+	if text == "" {
+		return free(taken)
+	}
+	p, err := parse(text)
+	if err == nil {
+		err = ipam.CheckFree(p, taken)
+	}
+	if err != nil {
+		return p, &vm.InputError{Err: err}
+	}
+	return p, nil
+}
+
+// RemoveNetwork removes a network that no machine is on.
+func (f *Fleet) RemoveNetwork(ctx context.Context, ref string) (err error) {
+	lock, err := f.Dirs.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	n, err := f.Dirs.FindNetwork(ref)
+	if err != nil {
+		return err
+	}
+	vms, err := f.Dirs.VMs()
+	if err != nil {
+		return err
+	}
+	for _, record := range vms {
+		for _, port := range record.Ports {
+			if port.Network == n.ID {
+				return fmt.Errorf("network %s: machine %s is on it: remove that first: gureum rm %s", n.Name, record.Name, record.Name)
+			}
+		}
+	}
+	if err := f.takeDown(ctx, n); err != nil {
+		return err
+	}
+	return f.Dirs.RemoveNetwork(n.ID)
+}
+
+// Networks gives all networks, with the default one among them. It is made when it is
+// not there, so that it is the same for all.
+func (f *Fleet) Networks(ctx context.Context) (_ []*state.Network, err error) {
+	lock, err := f.Dirs.Lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	if _, err := f.findNetwork(DefaultNetwork); err != nil {
+		return nil, err
+	}
+	return f.Dirs.Networks()
+}
+
+// findNetwork is state's, but makes the default network when it is not there. The
+// fleet's lock is held.
+func (f *Fleet) findNetwork(ref string) (*state.Network, error) {
+	n, err := f.Dirs.FindNetwork(ref)
+	if errors.Is(err, state.ErrNoNetwork) && ref == DefaultNetwork {
+		return f.createNetwork(NetworkSpec{Name: DefaultNetwork})
+	}
+	if errors.Is(err, state.ErrNoNetwork) {
+		return nil, &vm.InputError{Err: err}
+	}
+	return n, err
+}
+
+func inputErrorf(format string, args ...any) error {
+	return &vm.InputError{Err: fmt.Errorf(format, args...)}
+}
+
+// NetworkView is a network and who is on it.
+type NetworkView struct {
+	*state.Network
+	Gateway  netip.Addr     `json:"gateway"`
+	Gateway6 netip.Addr     `json:"gateway6,omitzero"`
+	Machines []NetworkGuest `json:"machines"`
+}
+
+// NetworkGuest is a machine's interface on a network.
+type NetworkGuest struct {
+	ID   string     `json:"id"`
+	Name string     `json:"name"`
+	MAC  string     `json:"mac"`
+	IP   netip.Addr `json:"ip"`
+	IP6  netip.Addr `json:"ip6,omitzero"`
+}
+
+// InspectNetwork tells what is known of a network.
+func (f *Fleet) InspectNetwork(ref string) (*NetworkView, error) {
+	n, err := f.Dirs.FindNetwork(ref)
+	if err != nil {
+		return nil, err
+	}
+	view := &NetworkView{Network: n, Gateway: ipam.Gateway(n.Subnet), Machines: []NetworkGuest{}}
+	if n.Subnet6.IsValid() {
+		view.Gateway6 = ipam.Gateway(n.Subnet6)
+	}
+	vms, err := f.Dirs.VMs()
+	for _, record := range vms {
+		for _, port := range record.Ports {
+			if port.Network == n.ID {
+				view.Machines = append(view.Machines, NetworkGuest{record.ID, record.Name, port.MAC, port.IP, port.IP6})
+			}
+		}
+	}
+	return view, err
+}

@@ -26,11 +26,14 @@ func fleetError(err error) error {
 	switch {
 	case err == nil, errors.As(err, &status), errors.As(err, &host):
 		return err
-	case errors.As(err, &input), errors.Is(err, state.ErrNotFound), errors.Is(err, state.ErrAmbiguous), errors.Is(err, state.ErrExists):
+	case errors.As(err, &input), errors.Is(err, state.ErrNotFound), errors.Is(err, state.ErrNoNetwork), errors.Is(err, state.ErrAmbiguous), errors.Is(err, state.ErrExists):
 		return err
 	}
 	return machineErrorf("%w", err)
 }
+
+// isGone tells whether the error is that a machine is not there.
+func isGone(err error) bool { return errors.Is(err, state.ErrNotFound) }
 
 // eachMachine makes a command of a function that is called for each machine named. All
 // are tried; the names of those that it worked for are printed.
@@ -55,13 +58,23 @@ func eachMachine(s Streams, cmd *cobra.Command, f func(ctx context.Context, fl *
 }
 
 func newStartCommand(s Streams) *cobra.Command {
-	return eachMachine(s, &cobra.Command{
-		Use:     "start MACHINE...",
-		Short:   "Start machines that were created or have ended",
-		Example: "  gureum start web\n  gureum start web db",
+	var waiting waitOptions
+	cmd := eachMachine(s, &cobra.Command{
+		Use:   "start MACHINE...",
+		Short: "Start machines that were created or have ended",
+		Long: `Start starts machines. It returns when their first instruction ran, or with --wait-for
+when the guest is up; one that does not come up runs on, and the error says how far it
+came.`,
+		Example: "  gureum start web\n  gureum start --wait-for ssh web db",
+		PreRunE: func(*cobra.Command, []string) error { return waiting.check() },
 	}, func(ctx context.Context, fl *fleet.Fleet, ref string) error {
-		return fl.Start(ctx, ref)
+		if err := fl.Start(ctx, ref, fleet.StartOptions{}); err != nil {
+			return err
+		}
+		return waiting.wait(ctx, fl, ref)
 	})
+	waiting.addFlags(cmd.Flags())
+	return cmd
 }
 
 func newStopCommand(s Streams) *cobra.Command {

@@ -22,6 +22,7 @@ func addMachineFlags(f *pflag.FlagSet, s *spec.Spec) {
 	f.BoolVar(&s.NoRNG, "no-rng", false, "give the guest no entropy device")
 	f.StringVar(&s.Balloon, "balloon", "", "how much memory to take back from the guest once it runs, a `SIZE`")
 	f.BoolVar(&s.NoBalloon, "no-balloon", false, "give the guest no balloon: its free memory then stays with it")
+	f.BoolVar(&s.NoReboot, "no-reboot", false, "end when the guest reboots")
 	f.StringVar(&s.KVMDevice, "kvm-device", "", "the KVM `DEVICE` (default /dev/kvm)")
 	addDeviceFlags(f, s)
 	addSeedFlags(f, s)

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -10,34 +11,94 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gureum/gureum/fleet"
+	"github.com/gureum/gureum/fleet/spec"
 	"github.com/gureum/gureum/fleet/state"
 )
 
 func newPsCommand(s Streams) *cobra.Command {
-	var all, quiet bool
+	var o psOptions
 	cmd := &cobra.Command{
-		Use:     "ps",
-		Short:   "List machines",
-		Example: "  gureum ps\n  gureum ps -a\n  gureum rm -f $(gureum ps -aq)",
-		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			fl, err := openFleet()
-			if err != nil {
-				return err
-			}
-			list, broken := fl.List()
-			if !all {
-				list = running(list)
-			}
-			if err := printMachines(s.Out, list, quiet); err != nil {
-				return err
-			}
-			return fleetError(broken)
-		},
+		Use:   "ps",
+		Short: "List machines",
+		Long: `Ps lists the machines that run, the oldest first, or with -a all. It asks none of them,
+so it never waits. In brackets is how far a guest came that is not up: kernel.`,
+		Example: "  gureum ps\n  gureum ps -a --label tier=web\n  gureum rm -f $(gureum ps -aq)\n" +
+			"  gureum ps --format '{{.name}} {{.phase}}'",
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return o.run(s) },
 	}
-	cmd.Flags().BoolVarP(&all, "all", "a", false, "list those that do not run, too")
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print ids alone")
+	f := cmd.Flags()
+	addOutputFlag(f, &o.form, "table")
+	f.BoolVar(&o.json, "json", false, "the same as --output json")
+	f.StringVar(&o.format, "format", "", "the same as --output go-template=`TEMPLATE`")
+	f.BoolVarP(&o.all, "all", "a", false, "list those that do not run, too")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print ids alone")
+	f.StringArrayVarP(&o.labels, "label", "l", nil, "only those with this label, `KEY[=VALUE]`; repeatable")
+	cmd.MarkFlagsMutuallyExclusive("output", "json", "format", "quiet")
 	return cmd
+}
+
+// psOptions are the flags of gureum ps.
+type psOptions struct {
+	form             outputForm
+	format           string
+	json, all, quiet bool
+	labels           []string
+}
+
+func (o *psOptions) run(s Streams) error {
+	switch {
+	case o.json:
+		o.form.form = "json"
+	case o.format != "":
+		if err := o.form.Set(templatePrefix + o.format); err != nil {
+			return fmt.Errorf("format: %w", err)
+		}
+	}
+	fl, err := openFleet()
+	if err != nil {
+		return err
+	}
+	list, broken := fl.List()
+	if !o.all {
+		list = running(list)
+	}
+	if list, err = labelled(list, o.labels); err != nil {
+		return err
+	}
+	if o.quiet {
+		for _, m := range list {
+			fmt.Fprintln(s.Out, m.ID)
+		}
+		return fleetError(broken)
+	}
+	if err := o.form.print(s.Out, list, func(w io.Writer) error { return printMachines(w, list) }); err != nil {
+		return err
+	}
+	return fleetError(broken)
+}
+
+// labelled picks machines that have all of the labels; one without = stands for any
+// value.
+func labelled(list []*fleet.Machine, want []string) ([]*fleet.Machine, error) {
+	out := []*fleet.Machine{}
+	if _, err := spec.ParseLabels(want); err != nil {
+		return nil, err
+	}
+	for _, m := range list {
+		have, err := spec.ParseLabels(m.Spec.Label)
+		if err != nil {
+			return nil, fmt.Errorf("machine %s: %w", m.Name, err)
+		}
+		if !slices.ContainsFunc(want, func(text string) bool {
+			key, value, exact := strings.Cut(text, "=")
+			got, is := have[key]
+			return !is || exact && got != value
+		}) {
+			out = append(out, m)
+		}
+	}
+	return out, nil
 }
 
 func running(list []*fleet.Machine) []*fleet.Machine {
@@ -50,13 +111,7 @@ func running(list []*fleet.Machine) []*fleet.Machine {
 	return out
 }
 
-func printMachines(w io.Writer, list []*fleet.Machine, quiet bool) error {
-	if quiet {
-		for _, m := range list {
-			fmt.Fprintln(w, m.ID)
-		}
-		return nil
-	}
+func printMachines(w io.Writer, list []*fleet.Machine) error {
 	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "ID\tNAME\tSTATUS\tCPUS\tMEMORY\tIMAGE\tNETWORK")
 	for _, m := range list {

@@ -109,8 +109,11 @@ func NewRoot(s Streams) *cobra.Command {
 	flags.StringVar(&logs.level, "log-level", "off", "log to stderr: off, error, warn, info or debug")
 	flags.StringVar(&logs.format, "log-format", "text", "form of the log: text or json")
 	root.AddCommand(newRunCommand(s), newDoctorCommand(s), newKernelCommand(s), newVersionCommand(s),
-		newGuardCommand(s), newImageCommand(s), newProcessCommand(),
-		newPsCommand(s), newStartCommand(s), newStopCommand(s), newKillCommand(s), newRemoveCommand(s), newExecCommand(s), newWaitCommand(s))
+		newGuardCommand(s), newImageCommand(s), newNetworkCommand(s), newUpCommand(s), newDownCommand(s), newProcessCommand(), newSuperviseCommand(), newServiceCommand(),
+		newPsCommand(s), newStartCommand(s), newStopCommand(s), newKillCommand(s), newRemoveCommand(s), newExecCommand(s), newWaitCommand(s),
+		newCreateCommand(s), newRestartCommand(s), newPauseCommand(s), newResumeCommand(s), newRenameCommand(), newLogsCommand(s), newInspectCommand(s), newCopyCommand(),
+		newAttachCommand(s), newSSHCommand(s), newSSHProxyCommand(s), newStatsCommand(s), newUpdateCommand(s), newEventsCommand(s), newPruneCommand(s))
+	addCompletions(root)
 	return root
 }
 

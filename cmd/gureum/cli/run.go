@@ -5,26 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/gureum/gureum/fleet"
 	"github.com/gureum/gureum/fleet/spec"
 	"github.com/gureum/gureum/vm"
 )
 
 // runOptions are the flags of gureum run, and what becomes of them.
 type runOptions struct {
-	spec     spec.Spec
-	console  string
-	timeout  time.Duration
-	json     bool
-	noReboot bool
-	detach   bool
-	mode     sessionMode
-	plan     *spec.Plan // by check
-	config   *vm.Config // the plan's
+	spec    spec.Spec
+	console string
+	timeout time.Duration
+	json    bool
+	detach  bool
+	waiting waitOptions
+	mode    sessionMode
+	plan    *spec.Plan // by check
+	config  *vm.Config // the plan's
 }
 
 const runExample = `  gureum run                                a shell in the embedded guest
@@ -57,16 +57,17 @@ func newRunCommand(s Streams) *cobra.Command {
 		Short:   "Run a virtual machine",
 		Long:    runLong,
 		Example: runExample,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if n := cmd.ArgsLenAtDash(); len(args) > 0 && n != 0 {
-				return fmt.Errorf("%q: write the guest's command behind --, as in: gureum run -- %s", args[0], args[0])
-			}
-			return nil
-		},
+		Args:    guestCommand("run"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.spec.Command = args
 			if o.detach {
 				return fleetError(o.runDetached(cmd.Context(), s))
+			}
+			if on, err := o.onNetwork(); err != nil || on {
+				if err == nil {
+					err = fleetError(o.runLeashed(cmd.Context(), s))
+				}
+				return err
 			}
 			return o.run(cmd.Context(), s)
 		},
@@ -78,8 +79,18 @@ func newRunCommand(s Streams) *cobra.Command {
 	f.StringVar(&o.console, "console", "auto", "where the guest's console goes: auto, serial or virtio (this terminal, by that device), stderr, off or file:PATH")
 	f.DurationVar(&o.timeout, "timeout", 0, "stop the machine after this `DURATION`, such as 30s")
 	f.BoolVar(&o.json, "json", false, "print output, status and timings as one JSON object")
-	f.BoolVar(&o.noReboot, "no-reboot", false, "end when the guest reboots")
+	o.waiting.addFlags(f)
 	return cmd
+}
+
+// guestCommand checks that arguments are behind --.
+func guestCommand(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if n := cmd.ArgsLenAtDash(); len(args) > 0 && n != 0 {
+			return fmt.Errorf("%q: write the guest's command behind --, as in: gureum %s -- %s", args[0], name, args[0])
+		}
+		return nil
+	}
 }
 
 // errNoCPUs refuses a 0 that was written; one that was not is the default.
@@ -115,10 +126,8 @@ func (o *runOptions) check() (err error) {
 // checkForeground refuses what only a machine of the fleet can have.
 func (o *runOptions) checkForeground() error {
 	switch s := &o.spec; {
-	case len(o.plan.Ports) > 0:
-		return fmt.Errorf("network %q: only machines in the background are on networks: give --detach, or take --net user or tap:INTERFACE", o.plan.Ports[0].Network)
-	case s.Restart != "" || s.Rm || len(s.Label) > 0:
-		return errors.New("restart, rm and label are for machines in the background: give --detach")
+	case s.Restart != "" || s.Rm || len(s.Label) > 0 || o.waiting.stage != "":
+		return errors.New("restart, rm, label and wait-for are for machines in the background: give --detach")
 	}
 	return nil
 }
@@ -157,7 +166,7 @@ func (o *runOptions) run(ctx context.Context, s Streams) error {
 	}
 	for {
 		outcome, err := o.session(ctx, s, console)
-		if err != nil || outcome.Reason != vm.Rebooted || o.noReboot {
+		if err != nil || outcome.Reason != vm.Rebooted || o.spec.NoReboot {
 			return err
 		}
 	}
@@ -181,27 +190,22 @@ func (o *runOptions) session(ctx context.Context, s Streams, console io.Writer) 
 }
 
 // runDetached makes a machine of the fleet and starts it. One that does not start is
-// removed again.
+// removed again; one whose guest does not come up stays, to be looked at.
 func (o *runOptions) runDetached(ctx context.Context, s Streams) error {
-	if err := o.checkDetached(); err != nil {
-		return &vm.InputError{Err: err}
+	if err := o.waiting.check(); err != nil {
+		return err
 	}
 	fl, err := openFleet()
 	if err != nil {
 		return err
 	}
-	dir, err := os.Getwd()
+	record, err := o.create(ctx, fl)
 	if err != nil {
 		return err
 	}
-	o.spec.Anchor(dir)
-	record, err := fl.Create(ctx, o.spec)
-	if err != nil {
-		return err
-	}
-	if err := fl.Start(ctx, record.ID); err != nil {
+	if err := fl.Start(ctx, record.ID, fleet.StartOptions{}); err != nil {
 		return errors.Join(err, fl.Remove(context.WithoutCancel(ctx), record.ID, true))
 	}
 	fmt.Fprintln(s.Out, record.ID)
-	return nil
+	return o.waiting.wait(ctx, fl, record.ID)
 }

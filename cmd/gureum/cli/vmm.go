@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +15,8 @@ import (
 
 // newProcessCommand is a machine's process; package fleet starts it.
 func newProcessCommand() *cobra.Command {
-	return &cobra.Command{
+	var leash bool
+	cmd := &cobra.Command{
 		Use:    fleet.ProcessCommand + " ID QUEUES...",
 		Hidden: true,
 		Args:   cobra.MinimumNArgs(1),
@@ -29,7 +31,9 @@ func newProcessCommand() *cobra.Command {
 				next++
 				return os.NewFile(next-1, name)
 			}
-			o.Alive, o.Report = inherit("alive"), inherit("report")
+			if o.Alive, o.Report = inherit("alive"), inherit("report"); leash {
+				o.Leash = inherit("leash")
+			}
 			for _, text := range args[1:] {
 				n, err := strconv.Atoi(text)
 				if err != nil || n < 1 {
@@ -47,4 +51,6 @@ func newProcessCommand() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&leash, strings.TrimPrefix(fleet.LeashFlag, "--"), false, "end when nobody holds the other end of the third file")
+	return cmd
 }

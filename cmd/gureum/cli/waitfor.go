@@ -1,0 +1,45 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/gureum/gureum/fleet"
+	"github.com/gureum/gureum/fleet/state"
+	"github.com/gureum/gureum/vm"
+)
+
+// waitOptions say how far a guest must come before a command that starts it is done.
+type waitOptions struct {
+	stage   string
+	timeout time.Duration
+}
+
+func (o *waitOptions) addFlags(f *pflag.FlagSet) {
+	f.StringVar(&o.stage, "wait-for", "", "wait until the guest has come to this `STAGE`: agent (its agent answers) or ssh (its ssh server does)")
+	f.DurationVar(&o.timeout, "wait-timeout", comeUp, "how long --wait-for waits, a `DURATION`")
+}
+
+// check refuses what there is no such stage of.
+func (o *waitOptions) check() error {
+	switch state.Stage(o.stage) {
+	case "", state.StageAgent, fleet.StageSSH:
+	default:
+		return &vm.InputError{Err: fmt.Errorf("wait-for %q: give agent or ssh", o.stage)}
+	}
+	if o.timeout <= 0 {
+		return &vm.InputError{Err: fmt.Errorf("wait-timeout %s: give a positive duration", o.timeout)}
+	}
+	return nil
+}
+
+// wait waits. The machine stays, up or not.
+func (o *waitOptions) wait(ctx context.Context, fl *fleet.Fleet, ref string) error {
+	if o.stage == "" {
+		return nil
+	}
+	return fl.AwaitStage(ctx, ref, state.Stage(o.stage), o.timeout)
+}

@@ -29,6 +29,9 @@ type Config struct {
 	// have been told to stop by then. It may call Stop and Wait, but not Close, which waits
 	// for it. May be nil.
 	OnStop func(Stop)
+	// OnThread is called on each vCPU's own thread, which is locked, before it first enters
+	// the guest: the place to take rights from it. Its error ends the guest. May be nil.
+	OnThread func() error
 }
 
 // Group is the processors of one virtual machine. Its methods may be called from several

@@ -25,10 +25,20 @@ func (c *cpu) thread() {
 	c.tid = unix.Gettid()
 	g.mu.Unlock()
 
-	stop := c.loop()
+	stop := c.enter()
 	if first := g.leave(c, stop); first && g.cfg.OnStop != nil {
 		g.cfg.OnStop(*stop)
 	}
+}
+
+// enter runs the guest once the caller has done with the thread what it wants.
+func (c *cpu) enter() *Stop {
+	if on := c.group.cfg.OnThread; on != nil {
+		if err := on(); err != nil {
+			return &Stop{Kind: KindRunFailed, CPU: c.index, Err: fmt.Errorf("vcpu%d: prepare its thread: %w", c.index, err)}
+		}
+	}
+	return c.loop()
 }
 
 // leave is called when the thread will not enter the guest again. It gives true if stop is what

@@ -87,6 +87,9 @@ type Config struct {
 	// OnEvent, when set, is told of each stage as it is reached. It is called
 	// from the machine's own goroutines and must not block.
 	OnEvent func(Event)
+	// OnVCPUThread, when set, is called on each virtual CPU's locked thread before it
+	// enters the guest. Its error ends the machine.
+	OnVCPUThread func() error
 }
 
 // DefaultMemory is the guest memory of a Config that names none, in bytes.

@@ -182,6 +182,7 @@ func (m *Machine) createCPUs() error {
 		MMIO:       m.platform.mmio,
 		CodeReader: func(gpa uint64, p []byte) error { return m.memory.ReadAt(p, gpa) },
 		OnStop:     m.cpuStopped,
+		OnThread:   m.config.OnVCPUThread,
 	})
 	if err != nil {
 		return &HostError{fmt.Errorf("create %d virtual CPUs: %w", m.config.CPUs, err)}

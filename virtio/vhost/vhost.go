@@ -74,15 +74,19 @@ type vringAddr struct {
 type Device struct {
 	name string
 	fd   int
+	held bool // goes back to where Hold put it
 }
 
 // Open opens a device, such as /dev/vhost-net, for this process.
 func Open(path string) (*Device, error) {
-	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+	fd, held := take(path)
+	if !held {
+		var err error
+		if fd, err = unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0); err != nil {
+			return nil, fmt.Errorf("open %s: %w", path, err)
+		}
 	}
-	d := &Device{name: path, fd: fd}
+	d := &Device{name: path, fd: fd, held: held}
 	if err := d.ioctl("VHOST_SET_OWNER", reqSetOwner, 0); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
@@ -206,7 +210,12 @@ func (d *Device) Close() error {
 	if d.fd < 0 {
 		return nil
 	}
-	err := unix.Close(d.fd)
+	fd := d.fd
 	d.fd = -1
+	if d.held && unix.IoctlSetInt(fd, reqResetOwner, 0) == nil {
+		give(d.name, fd)
+		return nil
+	}
+	err := unix.Close(fd)
 	return d.fail("close", err)
 }

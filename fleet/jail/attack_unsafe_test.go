@@ -156,7 +156,7 @@ func attacks() []attack {
 		{"a vCPU thread clones", onVCPU(func(*attacker) error {
 			return raw(unix.SYS_CLONE, unix.CLONE_VM|unix.CLONE_THREAD|unix.CLONE_SIGHAND)
 		}), false},
-		{"a vCPU thread widens its filter", onVCPU(func(*attacker) error { return install(compile(Other, 1), 0) }), false},
+		{"a vCPU thread widens its filter", onVCPU(func(*attacker) error { return install(compile(Other, 1), unix.SECCOMP_FILTER_FLAG_LOG) }), false},
 		{"io_uring_enter", func(*attacker) error { return raw(unix.SYS_IO_URING_ENTER, 1, 0, 0, 0, 0, 0) }, false},
 	}
 }

@@ -65,9 +65,7 @@ func (c Config) kind() Kind {
 // EnterVCPU narrows the filter of the calling thread, which is locked to its goroutine and
 // is to enter the guest. Enter came before.
 func EnterVCPU() error {
-	// With LOG as with the other threads; Enter's filter lets no flags through here, and
-	// the audit log has what the wider filter denies.
-	return install(compile(VCPU, unix.Getpid()), 0)
+	return install(compile(VCPU, unix.Getpid()), unix.SECCOMP_FILTER_FLAG_LOG)
 }
 
 // changeRoot makes root the process's /. pivot_root moves all threads that are at the old

@@ -24,7 +24,6 @@ func stateIoctls() []uint32 {
 		0xc008ae88, // KVM_GET_MSRS
 		0x8400ae8e, // KVM_GET_LAPIC
 		0xae03,     // KVM_CHECK_EXTENSION
-		0xaead,     // KVM_KVMCLOCK_CTRL
 	}
 }
 
@@ -57,10 +56,11 @@ func deviceIoctls() []uint32 {
 	}
 }
 
-// hostIoctls are those on disks and terminals. TIOCSTI, which types into a terminal, is
+// hostIoctls are those on guest memory, disks and terminals. TIOCSTI, which types into a terminal, is
 // not among them.
 func hostIoctls() []uint32 {
 	return []uint32{
+		0x4020ae46, // KVM_SET_USER_MEMORY_REGION
 		unix.TCGETS, unix.TIOCGWINSZ,
 		unix.BLKGETSIZE64, unix.BLKSSZGET, unix.BLKPBSZGET,
 		0x1277, // BLKDISCARD

@@ -87,7 +87,7 @@ func runtimeCalls(pid int) []Call {
 		{"clone", unix.SYS_CLONE, Other, []Cond{{0, threadFlags | spaceFlags, threadFlags}}, "new threads; no process, no namespace. vCPU threads are locked, and Go has another thread make theirs"},
 		{"set_robust_list", unix.SYS_SET_ROBUST_LIST, Other, nil, "new threads in builds with the race detector"},
 		{"rseq", unix.SYS_RSEQ, all, nil, "threads that begin and end in builds with the race detector"},
-		{"seccomp", unix.SYS_SECCOMP, Other, []Cond{{1, ^uint32(0), 0}}, "vCPU threads narrow their own filter; flags must be 0, so there is no listener"},
+		{"seccomp", unix.SYS_SECCOMP, Other, is(1, unix.SECCOMP_FILTER_FLAG_LOG), "vCPU threads narrow their own filter; no other flag, so there is no listener"},
 		{"uname", unix.SYS_UNAME, Other, nil, "package net and os look at the kernel's version for splice"},
 		{"getrusage", unix.SYS_GETRUSAGE, Other, nil, "statistics"},
 		{"getuid", unix.SYS_GETUID, Other, nil, "packages of the library ask who they are"},
@@ -98,7 +98,7 @@ func runtimeCalls(pid int) []Call {
 func deviceCalls() []Call {
 	return []Call{
 		{"ioctl", unix.SYS_IOCTL, VCPU, is(1, append(runIoctls(), deviceIoctls()...)...), "KVM_RUN; what a driver's writes to device registers bring about; a look at the state when the guest died"},
-		{"ioctl", unix.SYS_IOCTL, Other, is(1, append(append(deviceIoctls(), stateIoctls()...), hostIoctls()...)...), "devices, pause, discard on block devices"},
+		{"ioctl", unix.SYS_IOCTL, Other, is(1, append(append(runIoctls(), deviceIoctls()...), hostIoctls()...)...), "as on vCPU threads, whose filter comes on top of this one and can only be narrower; discard on block devices; guest memory is taken away at the end"},
 		{"read", unix.SYS_READ, all, nil, "descriptors that are open"},
 		{"write", unix.SYS_WRITE, all, nil, "descriptors that are open; eventfds"},
 		{"readv", unix.SYS_READV, all, nil, "frames"},
@@ -168,10 +168,20 @@ func shareCalls() []Call {
 		name string
 		nr   uint32
 	}{
-		{"mkdirat", unix.SYS_MKDIRAT}, {"mknodat", unix.SYS_MKNODAT}, {"symlinkat", unix.SYS_SYMLINKAT}, {"linkat", unix.SYS_LINKAT},
-		{"fchmodat", unix.SYS_FCHMODAT}, {"fchownat", unix.SYS_FCHOWNAT}, {"utimensat", unix.SYS_UTIMENSAT}, {"statfs", unix.SYS_STATFS},
-		{"fstatfs", unix.SYS_FSTATFS}, {"syncfs", unix.SYS_SYNCFS}, {"setxattr", unix.SYS_SETXATTR}, {"getxattr", unix.SYS_GETXATTR},
-		{"listxattr", unix.SYS_LISTXATTR}, {"removexattr", unix.SYS_REMOVEXATTR},
+		{"mkdirat", unix.SYS_MKDIRAT},
+		{"mknodat", unix.SYS_MKNODAT},
+		{"symlinkat", unix.SYS_SYMLINKAT},
+		{"linkat", unix.SYS_LINKAT},
+		{"fchmodat", unix.SYS_FCHMODAT},
+		{"fchownat", unix.SYS_FCHOWNAT},
+		{"utimensat", unix.SYS_UTIMENSAT},
+		{"statfs", unix.SYS_STATFS},
+		{"fstatfs", unix.SYS_FSTATFS},
+		{"syncfs", unix.SYS_SYNCFS},
+		{"setxattr", unix.SYS_SETXATTR},
+		{"getxattr", unix.SYS_GETXATTR},
+		{"listxattr", unix.SYS_LISTXATTR},
+		{"removexattr", unix.SYS_REMOVEXATTR},
 	} {
 		out = append(out, Call{c.name, c.nr, Share, nil, why})
 	}

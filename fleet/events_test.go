@@ -15,7 +15,7 @@ func eventTexts(t *testing.T, f *Fleet, o EventOptions) string {
 	t.Helper()
 	var out []string
 	err := f.Events(context.Background(), o, func(e Event) error {
-		out = append(out, e.Name+" "+e.Entry.Event)
+		out = append(out, e.Name+" "+e.Event)
 		return nil
 	})
 	if err != nil {
@@ -77,7 +77,7 @@ func TestEventsAreFollowed(t *testing.T) {
 	}
 	var seen []string
 	err := f.Events(ctx, EventOptions{Follow: true}, func(e Event) error {
-		text := e.Name + " " + e.Entry.Event
+		text := e.Name + " " + e.Event
 		seen = append(seen, text)
 		if text == "a remove" {
 			return stop

@@ -38,11 +38,7 @@ func (f *Fleet) Logs(ctx context.Context, ref string, o LogOptions, w io.Writer)
 	}
 	at, err := copyTail(path, o.Tail, w)
 	for err == nil && o.Follow {
-		var ended bool
-		// Asked first: what it wrote at its end is copied.
-		if ended, err = f.over(record.ID); err != nil {
-			return err
-		}
+		ended := f.over(record.ID) // asked first: what it wrote at its end is copied
 		if at, err = state.FollowLog(path, w, at); err != nil || ended {
 			return err
 		}
@@ -55,13 +51,11 @@ func (f *Fleet) Logs(ctx context.Context, ref string, o LogOptions, w io.Writer)
 	return err
 }
 
-// over tells whether a machine has ended and is not about to be started again.
-func (f *Fleet) over(id string) (bool, error) {
+// over tells whether a machine is not there any more, or has ended and is not about to be
+// started again.
+func (f *Fleet) over(id string) bool {
 	m, err := f.Get(id)
-	if err != nil {
-		return true, nil // it was removed
-	}
-	return !alive(m.Status) && !m.startsAgain(), nil
+	return err != nil || !alive(m.Status) && !m.startsAgain()
 }
 
 // copyTail copies the last lines of a log, or all of it.

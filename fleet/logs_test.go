@@ -165,7 +165,7 @@ func TestAwaitStage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer lock.Unlock()
+	defer func() { _ = lock.Unlock() }()
 	addEvents(t, f, record.ID, state.Entry{Event: state.EventStart, PID: 1}, state.Entry{Event: state.EventStage, Stage: "kernel"})
 	if err := f.AwaitStage(ctx, "web", state.StageAgent, 2*awaitPoll); err == nil || !strings.Contains(err.Error(), "stage reached: kernel") {
 		t.Errorf("one that is not up: %v", err)

@@ -46,7 +46,7 @@ func runFake(text string) {
 	if err != nil {
 		panic(err)
 	}
-	defer lock.Unlock()
+	defer func() { _ = lock.Unlock() }()
 	journal, err := state.OpenJournal(o.Dirs.Journal(o.ID))
 	if err != nil {
 		panic(err)

@@ -74,8 +74,18 @@ func TestDocumentHasEveryCall(t *testing.T) {
 func TestDocumentHasEveryField(t *testing.T) {
 	schemas := readDocument(t).Components.Schemas
 	types := []any{
-		api.Info{}, api.Disk{}, api.NIC{}, api.Guest{}, api.Stats{}, api.Memory{}, api.Queue{}, api.Block{},
-		api.Stop{}, api.Size{}, api.Update{}, api.Error{},
+		api.Info{},
+		api.Disk{},
+		api.NIC{},
+		api.Guest{},
+		api.Stats{},
+		api.Memory{},
+		api.Queue{},
+		api.Block{},
+		api.Stop{},
+		api.Size{},
+		api.Update{},
+		api.Error{},
 	}
 	for _, v := range types {
 		of := reflect.TypeOf(v)

@@ -69,4 +69,3 @@ func cutMachine(arg string) (machine, path string, is bool) {
 	}
 	return machine, path, true
 }
-

@@ -82,12 +82,13 @@ func addOutputFlag(f *pflag.FlagSet, o *outputForm, form string) {
 // print writes a value in the form asked for. table writes it for people. A template is
 // carried out once for each element of a list, each on a line of its own.
 func (o *outputForm) print(w io.Writer, v any, table func(io.Writer) error) error {
-	switch {
-	case o.template != nil:
+	if o.template != nil {
 		return o.printTemplate(w, v)
-	case o.form == "json":
+	}
+	switch o.form {
+	case "json":
 		return printJSON(w, v)
-	case o.form == "yaml":
+	case "yaml":
 		return printYAML(w, v)
 	}
 	return table(w)
@@ -95,10 +96,10 @@ func (o *outputForm) print(w io.Writer, v any, table func(io.Writer) error) erro
 
 // printLine is print for one value of a stream: JSON on one line, YAML as a document.
 func (o *outputForm) printLine(w io.Writer, v any, table func(io.Writer) error) error {
-	switch {
-	case o.form == "json":
+	switch o.form {
+	case "json":
 		return json.NewEncoder(w).Encode(v)
-	case o.form == "yaml":
+	case "yaml":
 		if _, err := io.WriteString(w, "---\n"); err != nil {
 			return err
 		}

@@ -63,8 +63,10 @@ func TestProcessThatIsStoppedHoldsUpNobody(t *testing.T) {
 		if err := f.Pause(short, "web"); err == nil || !strings.Contains(err.Error(), "gureum kill web") {
 			t.Errorf("pause: %v", err)
 		}
-		if _, err := f.Console(short, "web"); err == nil {
-			t.Error("a console of a process that is stopped")
+		again, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+		defer cancel()
+		if _, err := f.Console(again, "web"); err == nil || !strings.Contains(err.Error(), "gureum kill web") {
+			t.Errorf("console: %v", err)
 		}
 	})
 	within(t, "rm -f", 2*patience+2*time.Second, func() {

@@ -153,6 +153,9 @@ func (c *Client) Console(ctx context.Context) (io.ReadWriteCloser, error) {
 		return nil, err
 	}
 	stream, err := upgrade(ctx, conn)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx) // what the connection says follows from it
+	}
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}

@@ -160,4 +160,3 @@ func dropRights() error {
 		os.NewSyscallError("setresuid", syscall.Setresuid(nobody, nobody, nobody)),
 	)
 }
-

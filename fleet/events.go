@@ -3,7 +3,6 @@ package fleet
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -139,12 +138,5 @@ func (j *journalReader) read(path string) ([]state.Entry, error) {
 	text, err := io.ReadAll(io.NewSectionReader(file, j.offset, maxRead))
 	text = text[:bytes.LastIndexByte(text, '\n')+1]
 	j.offset += int64(len(text))
-	var out []state.Entry
-	for line := range bytes.Lines(text) {
-		var e state.Entry
-		if json.Unmarshal(line, &e) == nil {
-			out = append(out, e)
-		}
-	}
-	return out, err
+	return state.ParseJournal(text), err
 }

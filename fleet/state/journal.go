@@ -119,12 +119,12 @@ func ReadJournal(path string) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseJournal(text), nil
+	return ParseJournal(text), nil
 }
 
-// parseJournal skips what is no whole entry: the beginning of a line that was cut off,
-// or its end.
-func parseJournal(text []byte) []Entry {
+// ParseJournal gives the entries of a part of a journal. It skips what is no whole entry:
+// the beginning of a line that was cut off, or its end.
+func ParseJournal(text []byte) []Entry {
 	var out []Entry
 	for line := range bytes.Lines(text) {
 		var e Entry

@@ -23,10 +23,10 @@ func (f *Fleet) switched(ctx context.Context, do func() error) (err error) {
 	if !privileged() {
 		return nil
 	}
-	if err := f.Dirs.Make(); err != nil {
+	if err := errors.Join(f.Dirs.Make(), os.MkdirAll(state.HostRun, 0o711)); err != nil {
 		return err
 	}
-	lock, err := state.WaitLock(ctx, f.Dirs.SwitchLock())
+	lock, err := state.WaitLock(ctx, state.SwitchLock())
 	if err != nil {
 		return err
 	}
@@ -56,6 +56,9 @@ func (f *Fleet) plug(ctx context.Context, record *state.VM) (queues [][]*os.File
 		return nil, err
 	}
 	err = f.switched(ctx, func() error {
+		if err := f.announce(); err != nil {
+			return err
+		}
 		for i, port := range record.Ports {
 			if err := f.plugPort(ctx, record, port, plan.Publish, i == 0); err != nil {
 				return err

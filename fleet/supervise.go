@@ -239,15 +239,19 @@ func (f *Fleet) tendServices(ctx context.Context) error {
 // of it.
 func (f *Fleet) Repair(ctx context.Context) error {
 	return f.switched(ctx, func() error {
-		want, err := f.wanted()
+		want, err := wantedByAll()
 		if err != nil {
+			return err
+		}
+		left, err := vswitch.Leftovers()
+		if err != nil || len(left) == 0 && len(want.Ports) == 0 {
 			return err
 		}
 		return vswitch.Apply(want)
 	})
 }
 
-// wanted is what the host's switch shall be.
+// wanted is what the host's switch shall be for this fleet.
 func (f *Fleet) wanted() (vswitch.State, error) {
 	var want vswitch.State
 	networks, err := f.Dirs.Networks()

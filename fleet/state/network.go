@@ -114,6 +114,9 @@ func (d Dirs) Hosts(id string) string { return filepath.Join(d.NetworkRun(id), "
 // ServiceAlive is the path of the lock that a network's service holds.
 func (d Dirs) ServiceAlive(id string) string { return filepath.Join(d.NetworkRun(id), "alive") }
 
+// HostRun is a folder of root's that all fleets of a host share, as they share its switch.
+const HostRun = "/run/gureum"
+
 // SwitchLock is the path of the lock on what is plugged in on the host: interfaces,
 // rules, hosts files.
-func (d Dirs) SwitchLock() string { return filepath.Join(d.Run, "plug.lock") }
+func SwitchLock() string { return filepath.Join(HostRun, "plug.lock") }

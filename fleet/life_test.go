@@ -3,7 +3,9 @@ package fleet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,6 +26,43 @@ func within(t *testing.T, what string, limit time.Duration, f func()) {
 	}
 }
 
+// stop stops a process and keeps it so until the test's end: whatever lets all processes
+// of a group or a machine go on, as a shell or the machine's owner may, counts for nothing.
+func stop(t *testing.T, process *os.Process) {
+	t.Helper()
+	if err := process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	done, over := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(over)
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Millisecond):
+				_ = process.Signal(syscall.SIGSTOP)
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		close(done)
+		<-over
+	})
+	stat := fmt.Sprintf("/proc/%d/stat", process.Pid)
+	for range 1000 {
+		text, err := os.ReadFile(stat)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, rest, _ := strings.Cut(string(text), ") "); strings.HasPrefix(rest, "T") {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("the process does not stop")
+}
+
 func TestProcessThatIsStoppedHoldsUpNobody(t *testing.T) {
 	t.Parallel()
 	f := testFleet(t)
@@ -36,9 +75,7 @@ func TestProcessThatIsStoppedHoldsUpNobody(t *testing.T) {
 	if pid, err := f.PID(record.ID); err != nil || pid != process.Process.Pid {
 		t.Errorf("process %d, %v; is %d", pid, err, process.Process.Pid)
 	}
-	if err := process.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	stop(t, process.Process)
 	within(t, "list", time.Second, func() {
 		list, err := f.List()
 		if err != nil || len(list) != 1 || list[0].Phase != state.Running {

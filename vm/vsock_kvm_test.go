@@ -142,7 +142,6 @@ func TestKVMPaste(t *testing.T) {
 
 func TestKVMInfoAndTime(t *testing.T) {
 	g := startLinux(t, Config{Name: "fares", CPUs: 2, NICs: []NIC{{User: true}}})
-	g.sh("ip addr add 10.0.2.15/24 dev eth0 && ip link set eth0 up")
 	i, err := g.client.Info(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -142,6 +142,7 @@ func TestKVMPaste(t *testing.T) {
 
 func TestKVMInfoAndTime(t *testing.T) {
 	g := startLinux(t, Config{Name: "fares", CPUs: 2, NICs: []NIC{{User: true}}})
+	g.sh("true") // the agent answers before the system is complete, and a command waits for that
 	i, err := g.client.Info(t.Context())
 	if err != nil {
 		t.Fatal(err)

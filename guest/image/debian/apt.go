@@ -9,22 +9,18 @@ import (
 	"strings"
 )
 
-// The archive and its keys where the host names no others.
-const (
-	defaultMirror   = "http://deb.debian.org/debian"
-	defaultSecurity = "http://deb.debian.org/debian-security"
-	keyring         = "/usr/share/keyrings/debian-archive-keyring.gpg"
-)
+// keyring has the archive's keys.
+const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 // hostAPT is what the host's apt knows of how to reach the archive.
 type hostAPT struct {
-	mirror, security string
+	mirror, security string   // of Debian; "" where the host names none
 	options          []string // proxies, certificates: lines of apt.conf(5)
 }
 
 // readHostAPT reads the host's apt configuration, as far as it has one.
 func readHostAPT(ctx context.Context) (hostAPT, error) {
-	h := hostAPT{mirror: defaultMirror, security: defaultSecurity}
+	var h hostAPT
 	files := []string{"/etc/apt/sources.list"}
 	for _, pattern := range []string{"/etc/apt/sources.list.d/*.list", "/etc/apt/sources.list.d/*.sources"} {
 		found, err := filepath.Glob(pattern)
@@ -79,15 +75,22 @@ func (h *hostAPT) readConfig(dump []byte) {
 	}
 }
 
-// sources are one-line entries of sources.list(5) for a release.
+// sources are one-line entries of sources.list(5) for a release. Where the host names no
+// mirror there are none: mmdebstrap takes the archive that it knows itself.
 func (h *hostAPT) sources(suite string) []string {
+	if h.mirror == "" {
+		return nil
+	}
 	signed := ""
 	if _, err := os.Stat(keyring); err == nil {
 		signed = "[signed-by=" + keyring + "] "
 	}
-	return []string{
+	lines := []string{
 		"deb " + signed + h.mirror + " " + suite + " main",
 		"deb " + signed + h.mirror + " " + suite + "-updates main",
-		"deb " + signed + h.security + " " + suite + "-security main",
 	}
+	if h.security != "" {
+		lines = append(lines, "deb "+signed+h.security+" "+suite+"-security main")
+	}
+	return lines
 }

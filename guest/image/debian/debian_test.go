@@ -14,11 +14,11 @@ import (
 func TestSources(t *testing.T) {
 	for name, test := range map[string]struct{ file, mirror, security string }{
 		"one line":  {"deb http://mirror.example/debian/ bookworm main\ndeb [signed-by=/k] https://s.example/debian-security bookworm-security main\n", "http://mirror.example/debian", "https://s.example/debian-security"},
-		"deb822":    {"Types: deb\n# http://old.example/debian\nURIs: http://m.example/debian\nSuites: bookworm\n", "http://m.example/debian", defaultSecurity},
-		"others":    {"deb https://packages.example/apt stable main\n# deb http://no.example/debian x main\n", defaultMirror, defaultSecurity},
-		"not a URL": {"deb cdrom:[Debian]/debian bookworm main\n", defaultMirror, defaultSecurity},
+		"deb822":    {"Types: deb\n# http://old.example/debian\nURIs: http://m.example/debian\nSuites: bookworm\n", "http://m.example/debian", ""},
+		"others":    {"deb https://packages.example/apt stable main\n# deb http://no.example/debian x main\n", "", ""},
+		"not a URL": {"deb cdrom:[Debian]/debian bookworm main\n", "", ""},
 	} {
-		h := hostAPT{mirror: defaultMirror, security: defaultSecurity}
+		var h hostAPT
 		h.readSources(test.file)
 		if h.mirror != test.mirror || h.security != test.security {
 			t.Errorf("%s: %+v", name, h)
@@ -43,6 +43,19 @@ func TestArguments(t *testing.T) {
 	}
 	if all := strings.Join(args, " "); !strings.Contains(all, ",nginx ") || !strings.Contains(all, "http://m/debian bookworm main") {
 		t.Error(all)
+	}
+	for _, test := range []struct {
+		host hostAPT
+		want string
+	}{
+		{hostAPT{}, "bookworm -"},
+		{hostAPT{security: "http://s/debian-security"}, "bookworm -"},
+		{hostAPT{mirror: "http://m/debian"}, "http://m/debian bookworm-updates main"},
+	} {
+		args, err := c.arguments("bookworm", test.host)
+		if all := strings.Join(args, " "); err != nil || !strings.HasSuffix(all, test.want) {
+			t.Errorf("%+v: %s, %v", test.host, all, err)
+		}
 	}
 	for _, name := range []string{"", "a", "--hook=x", "a,b", "a b", "A", "x/y", "a;b", "a=1"} {
 		c.Packages = []string{name}

@@ -42,34 +42,20 @@ func (s *Service) serveUDP(ctx context.Context, c *net.UDPConn) error {
 	if err != nil {
 		return err
 	}
-	queue := newFair[netip.Addr, waiting](maxQuestionsEach, maxQuestions)
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	wg.Go(func() {
-		for {
-			w, ok := queue.get(ctx)
-			if !ok {
-				return
-			}
-			s.answerUDP(ctx, &wg, out, w)
-		}
-	})
 	buf := make([]byte, maxQuestion)
-	for {
+	take := func() (client netip.Addr, w waiting, wanted bool, err error) {
 		n, from, err := c.ReadFromUDPAddrPort(buf)
-		if ctx.Err() != nil {
-			return nil
-		}
 		if err != nil {
-			return err
+			return client, w, false, err
 		}
-		client := from.Addr().Unmap()
-		if s.ours(client.WithZone("")) {
-			queue.put(client, waiting{bytes.Clone(buf[:n]), from, client})
-		}
+		client = from.Addr().Unmap()
+		return client, waiting{bytes.Clone(buf[:n]), from, client}, s.ours(client.WithZone("")), nil
 	}
+	return newFair[netip.Addr, waiting](maxQuestionsEach, maxQuestions).byTurns(ctx, take, func(ctx context.Context, w waiting) {
+		s.answerUDP(ctx, &wg, out, w)
+	})
 }
 
 func (s *Service) answerUDP(ctx context.Context, wg *sync.WaitGroup, c syscall.RawConn, w waiting) {

@@ -50,6 +50,36 @@ func (f *fair[K, V]) signal() {
 	}
 }
 
+// byTurns has one goroutine answer what take gives, client by client, while this one goes
+// on taking in. It returns when take fails, or the context is done, which is no error.
+func (f *fair[K, V]) byTurns(ctx context.Context, take func() (client K, v V, wanted bool, err error), answer func(context.Context, V)) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wg.Go(func() {
+		for {
+			v, ok := f.get(ctx)
+			if !ok {
+				return
+			}
+			answer(ctx, v)
+		}
+	})
+	for {
+		client, v, wanted, err := take()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if wanted {
+			f.put(client, v)
+		}
+	}
+}
+
 // get waits for what is next; false is the end of the context.
 func (f *fair[K, V]) get(ctx context.Context) (v V, ok bool) {
 	for {

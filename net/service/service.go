@@ -270,31 +270,17 @@ type asked struct {
 // serve answers the packets of one protocol: one goroutine takes them in, another
 // answers, by turns.
 func (s *Service) serve(ctx context.Context, l link, answer func([]byte, [6]byte, time.Time) []byte) error {
-	queue := newFair[[6]byte, asked](maxAskedEach, maxAsked)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	wg.Go(func() {
-		for {
-			a, ok := queue.get(ctx)
-			if !ok {
-				return
-			}
-			s.answerPacket(l, a, answer)
-		}
-	})
 	buf := make([]byte, maxPacket)
-	for {
+	take := func() (from [6]byte, a asked, wanted bool, err error) {
 		n, from, err := l.read(buf)
-		if ctx.Err() != nil {
-			return nil
-		}
 		if err != nil {
-			return err
+			return from, a, false, err
 		}
-		queue.put(from, asked{bytes.Clone(buf[:n]), from})
+		return from, asked{bytes.Clone(buf[:n]), from}, true, nil
 	}
+	return newFair[[6]byte, asked](maxAskedEach, maxAsked).byTurns(ctx, take, func(_ context.Context, a asked) {
+		s.answerPacket(l, a, answer)
+	})
 }
 
 func (s *Service) answerPacket(l link, a asked, answer func([]byte, [6]byte, time.Time) []byte) {

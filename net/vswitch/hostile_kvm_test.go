@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gureum/gureum/net/ipam"
 )
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
@@ -175,7 +177,7 @@ func ip6Trials(a, b Port) []trial {
 	hello := header6{17, udp(5000, 5001, []byte("hello"))}
 	server := header6{17, udp(547, 546, make([]byte, 80))}
 	mdns := addr("ff02::fb")
-	ll := linkLocal(a.MAC)
+	ll := ipam.LinkLocal(a.MAC)
 	one := func(what string, may bool, src, dst netip.Addr, chain ...header6) trial {
 		mac := b.MAC
 		if d := dst.As16(); dst.IsMulticast() {
@@ -186,7 +188,7 @@ func ip6Trials(a, b Port) []trial {
 	longer := header6{60, []byte{0, 3, 1, 4, 0, 0, 0, 0}} // the rest of it is in the next fragment
 	return []trial{
 		one("IPv6", true, a.IP6, b.IP6, hello),
-		one("IPv6 link-local", true, ll, linkLocal(b.MAC), hello),
+		one("IPv6 link-local", true, ll, ipam.LinkLocal(b.MAC), hello),
 		one("IPv6 mDNS", true, a.IP6, mdns, header6{17, udp(5353, 5353, []byte("who"))}),
 		one("IPv6 TCP", true, a.IP6, b.IP6, header6{6, make([]byte, 20)}),
 		one("IPv6 ping", true, a.IP6, b.IP6, icmp6(a.IP6, b.IP6, 128, []byte{0, 1, 0, 1})),
@@ -195,21 +197,21 @@ func ip6Trials(a, b Port) []trial {
 		one("later fragment of IPv6", true, a.IP6, b.IP6, fragmentOf(1, false), header6{17, []byte("hello...")}),
 		one("another's IPv6", false, addr("fd00:0:0:1::77"), b.IP6, hello),
 		one("the gateway's IPv6", false, addr("fd00:0:0:1::1"), b.IP6, hello),
-		one("another's link-local", false, linkLocal(b.MAC), linkLocal(b.MAC), hello),
+		one("another's link-local", false, ipam.LinkLocal(b.MAC), ipam.LinkLocal(b.MAC), hello),
 		one("an outside IPv6", false, addr("2001:db8::7"), b.IP6, hello),
 		one("another's IPv6 in a later fragment", false, addr("fd00:0:0:1::77"), b.IP6, fragmentOf(1, false), header6{17, []byte("hello...")}),
 		one("nobody's IPv6", false, netip.IPv6Unspecified(), b.IP6, hello),
-		one("DHCPv6 server", false, ll, linkLocal(b.MAC), server),
-		one("DHCPv6 server behind headers", false, ll, linkLocal(b.MAC), hopByHop(), destOpts(), server),
-		one("DHCPv6 server in a fragment", false, ll, linkLocal(b.MAC), fragmentOf(0, true), server),
-		one("DHCPv6 server behind what the next fragment ends", false, ll, linkLocal(b.MAC), fragmentOf(0, true), longer, header6{17, udp(547, 546, nil)}),
+		one("DHCPv6 server", false, ll, ipam.LinkLocal(b.MAC), server),
+		one("DHCPv6 server behind headers", false, ll, ipam.LinkLocal(b.MAC), hopByHop(), destOpts(), server),
+		one("DHCPv6 server in a fragment", false, ll, ipam.LinkLocal(b.MAC), fragmentOf(0, true), server),
+		one("DHCPv6 server behind what the next fragment ends", false, ll, ipam.LinkLocal(b.MAC), fragmentOf(0, true), longer, header6{17, udp(547, 546, nil)}),
 		one("DHCPv6 solicitation to guests", false, ll, addr("ff02::1:2"), header6{17, udp(546, 547, make([]byte, 40))}),
 		one("a mobility header", false, a.IP6, b.IP6, header6{135, []byte{58, 0, 0, 0, 0, 0, 0, 0, 134, 0, 0, 0}}),
 	}
 }
 
 func ndTrials(n Network, a, b Port) []trial {
-	ll, every, gw := linkLocal(a.MAC), addr("ff02::1"), gateway(n.Subnet6)
+	ll, every, gw := ipam.LinkLocal(a.MAC), addr("ff02::1"), ipam.Gateway(n.Subnet6)
 	target := func(t netip.Addr, more ...byte) []byte {
 		return append(append(make([]byte, 4), t.AsSlice()...), more...)
 	}
@@ -250,7 +252,7 @@ func ndTrials(n Network, a, b Port) []trial {
 		one("router advertisement in two fragment headers", false, ll, every, fragmentOf(0, false), fragmentOf(1, true), ra),
 		one("router advertisement behind what the next fragment ends", false, ll, every, fragmentOf(0, true), longer, ra),
 		one("router advertisement from nobody", false, none, every, icmp6(none, every, 134, make([]byte, 12))),
-		one("redirect", false, ll, linkLocal(b.MAC), icmp6(ll, linkLocal(b.MAC), 137, make([]byte, 36))),
+		one("redirect", false, ll, ipam.LinkLocal(b.MAC), icmp6(ll, ipam.LinkLocal(b.MAC), 137, make([]byte, 36))),
 		one("MLD query", false, ll, every, hopByHop(), icmp6(ll, every, 130, make([]byte, 20))),
 		one("router solicitation to guests", false, ll, addr("ff02::2"), icmp6(ll, addr("ff02::2"), 133, make([]byte, 4))),
 		one("node information", false, ll, every, icmp6(ll, every, 139, make([]byte, 12))),

@@ -22,6 +22,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/gureum/gureum/net/ipam"
 	"github.com/gureum/gureum/net/tap"
 )
 
@@ -142,7 +143,7 @@ func testPort(n Network, i int) Port {
 	a[3] = byte(1 + i)
 	p.IP = netip.AddrFrom4(a)
 	if n.Subnet6.IsValid() {
-		p.IP6 = eui64(n.Subnet6, p.MAC)
+		p.IP6 = ipam.EUI64(n.Subnet6, p.MAC)
 	}
 	return p
 }
@@ -324,8 +325,8 @@ func (p Port) boot(t testing.TB, n Network) *stack {
 		}
 		return errors.Join(
 			netlink.LinkSetDown(l), netlink.LinkSetHardwareAddr(l, p.MAC[:]), netlink.LinkSetUp(l),
-			addAddr("eth0", netip.PrefixFrom(p.IP, n.Subnet.Bits()).String()), addRoute("eth0", "0.0.0.0/0", gateway(n.Subnet).String()),
-			addAddr("eth0", p.IP6.String()+"/64"), addRoute("eth0", "::/0", gateway(n.Subnet6).String()))
+			addAddr("eth0", netip.PrefixFrom(p.IP, n.Subnet.Bits()).String()), addRoute("eth0", "0.0.0.0/0", ipam.Gateway(n.Subnet).String()),
+			addAddr("eth0", p.IP6.String()+"/64"), addRoute("eth0", "::/0", ipam.Gateway(n.Subnet6).String()))
 	}))
 	var wg sync.WaitGroup
 	var over sync.Once

@@ -13,6 +13,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/gureum/gureum/net/ipam"
 )
 
 // links is a connection to the kernel's interfaces.
@@ -111,9 +113,9 @@ func (l links) makeBridge(n Network) (netlink.Link, error) {
 
 // addresses of the bridge: the gateways'.
 func (n Network) addresses() []netip.Prefix {
-	list := []netip.Prefix{netip.PrefixFrom(gateway(n.Subnet), n.Subnet.Bits())}
+	list := []netip.Prefix{netip.PrefixFrom(ipam.Gateway(n.Subnet), n.Subnet.Bits())}
 	if n.Subnet6.IsValid() {
-		list = append(list, netip.PrefixFrom(gateway(n.Subnet6), n.Subnet6.Bits()))
+		list = append(list, netip.PrefixFrom(ipam.Gateway(n.Subnet6), n.Subnet6.Bits()))
 	}
 	return list
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/gureum/gureum/net/ipam"
 )
 
 // Waits: what shall come, and what shall not.
@@ -143,12 +145,12 @@ func TestKVMLoopbackAndControlFrames(t *testing.T) {
 		to   netip.Addr
 		may  bool
 	}{
-		{"to the gateway", gw, a.IP, gateway(n.Subnet), true},
+		{"to the gateway", gw, a.IP, ipam.Gateway(n.Subnet), true},
 		{"without an address", broadcast, netip.IPv4Unspecified(), addr("255.255.255.255"), true},
 		{"to loopback", gw, a.IP, addr("127.0.0.1"), false},
-		{"from loopback", gw, addr("127.0.0.1"), gateway(n.Subnet), false},
-		{"in a control frame", [6]byte{1, 0x80, 0xc2, 0, 0, 3}, a.IP, gateway(n.Subnet), false},
-		{"in a control frame, from another's address", [6]byte{1, 0x80, 0xc2, 0, 0, 0x0e}, addr("10.88.1.99"), gateway(n.Subnet), false},
+		{"from loopback", gw, addr("127.0.0.1"), ipam.Gateway(n.Subnet), false},
+		{"in a control frame", [6]byte{1, 0x80, 0xc2, 0, 0, 3}, a.IP, ipam.Gateway(n.Subnet), false},
+		{"in a control frame, from another's address", [6]byte{1, 0x80, 0xc2, 0, 0, 0x0e}, addr("10.88.1.99"), ipam.Gateway(n.Subnet), false},
 	}
 	// The port would answer by itself if it could: then the rule is what keeps it out.
 	must(t, os.WriteFile(sysctlRoot+"/ipv4/conf/"+a.Tap+"/rp_filter", []byte("0"), 0))

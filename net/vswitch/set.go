@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
+
+	"github.com/gureum/gureum/net/ipam"
 )
 
 // Names in the kernel.
@@ -133,11 +135,11 @@ func (n Network) elements() []element {
 	br := BridgeName(n.ID)
 	list := []element{
 		{set: setBridges, key: key(br)},
-		{set: setGateways4, key: key(br, gateway(n.Subnet))},
-		{set: setGateways6, key: key(br, linkLocal(bridgeMAC(n.ID)))},
+		{set: setGateways4, key: key(br, ipam.Gateway(n.Subnet))},
+		{set: setGateways6, key: key(br, ipam.LinkLocal(bridgeMAC(n.ID)))},
 	}
 	if n.Subnet6.IsValid() {
-		list = append(list, element{set: setGateways6, key: key(br, gateway(n.Subnet6))})
+		list = append(list, element{set: setGateways6, key: key(br, ipam.Gateway(n.Subnet6))})
 	}
 	if n.Internal {
 		list = append(list, element{set: setInternal, key: key(br)})
@@ -165,7 +167,7 @@ func (p Port) elements(n Network) []element {
 		list = append(list, element{set: setGuests4, key: key(p.IP)})
 	}
 	if n.Subnet6.IsValid() {
-		list = append(list, element{bridge: true, set: setIP6, key: key(p.Tap, linkLocal(p.MAC))})
+		list = append(list, element{bridge: true, set: setIP6, key: key(p.Tap, ipam.LinkLocal(p.MAC))})
 	}
 	if p.IP6.IsValid() {
 		list = append(list,

@@ -23,6 +23,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/gureum/gureum/net/ipam"
 	"github.com/gureum/gureum/net/tap"
 )
 
@@ -95,20 +96,6 @@ func bridgeMAC(id string) [6]byte {
 	return mac
 }
 
-// eui64 is an address of a /64 by RFC 4291, appendix A.
-func eui64(prefix netip.Prefix, mac [6]byte) netip.Addr {
-	a := prefix.Masked().Addr().As16()
-	copy(a[8:], []byte{mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]})
-	return netip.AddrFrom16(a)
-}
-
-func linkLocal(mac [6]byte) netip.Addr {
-	return eui64(netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfe, 0x80}), 64), mac)
-}
-
-// gateway is the first address of a subnet after the network's own.
-func gateway(p netip.Prefix) netip.Addr { return p.Masked().Addr().Next() }
-
 func (n Network) mtu() int {
 	if n.MTU == 0 {
 		return 1500
@@ -155,9 +142,9 @@ func (p Port) validate(n Network) error {
 		return fail("it is of network %s, not %s", p.Network, n.ID)
 	case p.MAC[0]&1 != 0 || p.MAC == [6]byte{} || p.MAC == bridgeMAC(n.ID):
 		return fail("MAC address %x cannot be a guest's", p.MAC)
-	case !p.IP.Is4() || !n.Subnet.Contains(p.IP) || p.IP == gateway(n.Subnet):
+	case !p.IP.Is4() || !n.Subnet.Contains(p.IP) || p.IP == ipam.Gateway(n.Subnet):
 		return fail("%v is no guest's address in %v", p.IP, n.Subnet)
-	case p.IP6.IsValid() && (!n.Subnet6.IsValid() || !n.Subnet6.Contains(p.IP6) || p.IP6 == gateway(n.Subnet6)):
+	case p.IP6.IsValid() && (!n.Subnet6.IsValid() || !n.Subnet6.Contains(p.IP6) || p.IP6 == ipam.Gateway(n.Subnet6)):
 		return fail("%v is no guest's address in %v", p.IP6, n.Subnet6)
 	case p.Queues < 0 || p.Queues > tap.MaxQueues:
 		return fail("%d queues: from 1 to %d are possible", p.Queues, tap.MaxQueues)

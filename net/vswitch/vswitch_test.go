@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"github.com/gureum/gureum/net/ipam"
 )
 
 func TestKeys(t *testing.T) {
@@ -21,7 +23,7 @@ func TestKeys(t *testing.T) {
 }
 
 func TestEUI64(t *testing.T) {
-	got := linkLocal([6]byte{0x02, 0x67, 0xaa, 0xbb, 0xcc, 0xdd})
+	got := ipam.LinkLocal([6]byte{0x02, 0x67, 0xaa, 0xbb, 0xcc, 0xdd})
 	if want := netip.MustParseAddr("fe80::67:aaff:febb:ccdd"); got != want {
 		t.Errorf("%v, want %v", got, want)
 	}

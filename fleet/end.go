@@ -38,36 +38,22 @@ func (f *Fleet) Kill(ctx context.Context, ref string) error {
 }
 
 // finish ends a machine that the user no longer wants to run.
-func (f *Fleet) finish(ctx context.Context, ref string, end func(id string) error) (err error) {
-	record, err := f.Dirs.FindVM(ref)
-	if err != nil {
-		return err
-	}
-	lock, err := f.Dirs.LockVM(ctx, record.ID)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	if record, err = f.Dirs.GetVM(record.ID); err != nil {
-		return err
-	}
-	if record.Want != state.WantStopped {
-		// First, so that nobody starts it again meanwhile.
-		record.Want = state.WantStopped
-		if err := f.Dirs.PutVM(record); err != nil {
-			return err
+func (f *Fleet) finish(ctx context.Context, ref string, end func(id string) error) error {
+	return f.withMachine(ctx, ref, func(m *Machine) error {
+		if m.Want != state.WantStopped {
+			// First, so that nobody starts it again meanwhile.
+			m.Want = state.WantStopped
+			if err := f.Dirs.PutVM(m.VM); err != nil {
+				return err
+			}
 		}
-	}
-	status, err := f.Dirs.Status(record.ID)
-	if err != nil {
-		return err
-	}
-	if alive(status) {
-		if err := end(record.ID); err != nil {
-			return fmt.Errorf("%s: %w", record.Name, err)
+		if alive(m.Status) {
+			if err := end(m.ID); err != nil {
+				return fmt.Errorf("%s: %w", m.Name, err)
+			}
 		}
-	}
-	return f.unplug(ctx, record)
+		return f.unplug(ctx, m.VM)
+	})
 }
 
 // request makes a call that a healthy process answers at once.

@@ -54,7 +54,7 @@ type Machine struct {
 
 // Create makes a machine that does not run yet. Errors in what the user asked for are
 // *vm.InputError, found before anything is made.
-func (f *Fleet) Create(ctx context.Context, s spec.Spec) (_ *state.VM, err error) {
+func (f *Fleet) Create(ctx context.Context, s spec.Spec) (*state.VM, error) {
 	plan, err := s.Plan()
 	if err != nil {
 		return nil, &vm.InputError{Err: err}
@@ -62,22 +62,58 @@ func (f *Fleet) Create(ctx context.Context, s spec.Spec) (_ *state.VM, err error
 	if err := plan.Check(); err != nil {
 		return nil, err
 	}
-	lock, err := f.Dirs.Lock(ctx)
+	record := &state.VM{ID: state.NewID(state.IDLength), Name: s.Name, Created: time.Now().UTC(), Spec: s, Want: state.WantStopped}
+	err = f.locked(ctx, func() error {
+		if err := f.setName(record); err != nil {
+			return err
+		}
+		if err := f.allocate(record, plan, nil); err != nil {
+			return err
+		}
+		if err := f.Dirs.PutVM(record); err != nil {
+			return errors.Join(err, f.Dirs.RemoveVM(record.ID))
+		}
+		return f.note(record.ID, state.Entry{Event: state.EventCreate})
+	})
 	if err != nil {
 		return nil, err
 	}
+	return record, nil
+}
+
+// locked calls do with the fleet's lock held.
+func (f *Fleet) locked(ctx context.Context, do func() error) (err error) {
+	lock, err := f.Dirs.Lock(ctx)
+	if err != nil {
+		return err
+	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	record := &state.VM{ID: state.NewID(state.IDLength), Name: s.Name, Created: time.Now().UTC(), Spec: s, Want: state.WantStopped}
-	if err := f.setName(record); err != nil {
-		return nil, err
+	return do()
+}
+
+// withMachine calls do with a machine's lock held, and its record and status as they are
+// under it.
+func (f *Fleet) withMachine(ctx context.Context, ref string, do func(*Machine) error) (err error) {
+	record, err := f.Dirs.FindVM(ref)
+	if err != nil {
+		return err
 	}
-	if err := f.allocate(record, plan, nil); err != nil {
-		return nil, err
+	lock, err := f.Dirs.LockVM(ctx, record.ID)
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: %q", state.ErrNotFound, ref) // it was removed just now
 	}
-	if err := f.Dirs.PutVM(record); err != nil {
-		return nil, errors.Join(err, f.Dirs.RemoveVM(record.ID))
+	if err != nil {
+		return err
 	}
-	return record, f.note(record.ID, state.Entry{Event: state.EventCreate})
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	if record, err = f.Dirs.GetVM(record.ID); err != nil {
+		return err
+	}
+	status, err := f.Dirs.Status(record.ID)
+	if err != nil {
+		return err
+	}
+	return do(&Machine{record, status})
 }
 
 // setName checks a machine's name, or makes one. The fleet's lock is held.
@@ -144,70 +180,43 @@ func (f *Fleet) Client(id string) *api.Client { return api.NewClient(f.Dirs.API(
 
 // Rename gives a machine another name. A guest that runs keeps its host name until it
 // is started again.
-func (f *Fleet) Rename(ctx context.Context, ref, name string) (err error) {
-	lock, err := f.Dirs.Lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	record, err := f.Dirs.FindVM(ref)
-	if err != nil || record.Name == name {
-		return err
-	}
+func (f *Fleet) Rename(ctx context.Context, ref, name string) error {
 	if name == "" {
 		return &vm.InputError{Err: state.CheckName("machine", name)}
 	}
-	own, err := f.Dirs.LockVM(ctx, record.ID)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, own.Unlock()) }()
-	if record, err = f.Dirs.GetVM(record.ID); err != nil {
-		return err
-	}
-	record.Name = name
-	if err := f.setName(record); err != nil {
-		return err
-	}
-	return f.Dirs.PutVM(record)
+	return f.locked(ctx, func() error {
+		return f.withMachine(ctx, ref, func(m *Machine) error {
+			if m.Name == name {
+				return nil
+			}
+			m.Name = name
+			if err := f.setName(m.VM); err != nil {
+				return err
+			}
+			return f.Dirs.PutVM(m.VM)
+		})
+	})
 }
 
 // Remove removes a machine and its disks. One that runs is refused, or with force killed
 // first. A machine that is not there gives state.ErrNotFound.
-func (f *Fleet) Remove(ctx context.Context, ref string, force bool) (err error) {
-	record, err := f.Dirs.FindVM(ref)
-	if err != nil {
-		return err
-	}
-	lock, err := f.Dirs.Lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	own, err := f.Dirs.LockVM(ctx, record.ID)
-	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%w: %q", state.ErrNotFound, ref) // somebody else was faster
-	}
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, own.Unlock()) }()
-	status, err := f.Dirs.Status(record.ID)
-	if err != nil {
-		return err
-	}
-	if alive(status) {
-		if !force {
-			return fmt.Errorf("%s: %w: stop it first, or give --force", record.Name, ErrRunning)
-		}
-		if err := f.end(ctx, record.ID); err != nil {
-			return fmt.Errorf("%s: %w", record.Name, err)
-		}
-	}
-	if err := f.unplug(ctx, record); err != nil {
-		return err
-	}
-	return f.Dirs.RemoveVM(record.ID)
+func (f *Fleet) Remove(ctx context.Context, ref string, force bool) error {
+	return f.locked(ctx, func() error {
+		return f.withMachine(ctx, ref, func(m *Machine) error {
+			if alive(m.Status) {
+				if !force {
+					return fmt.Errorf("%s: %w: stop it first, or give --force", m.Name, ErrRunning)
+				}
+				if err := f.end(ctx, m.ID); err != nil {
+					return fmt.Errorf("%s: %w", m.Name, err)
+				}
+			}
+			if err := f.unplug(ctx, m.VM); err != nil {
+				return err
+			}
+			return f.Dirs.RemoveVM(m.ID)
+		})
+	})
 }
 
 func alive(s state.Status) bool { return s.Phase == state.Running || s.Phase == state.Paused }

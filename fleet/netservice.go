@@ -1,14 +1,13 @@
 package fleet
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -55,47 +54,19 @@ func (f *Fleet) startService(ctx context.Context, n *state.Network) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, life.Unlock()) }()
-	reports, report, err := os.Pipe()
-	if err != nil {
-		return err
-	}
-	defer reports.Close()
-	cmd, log, err := f.background(f.serviceLog(n.ID), ServiceCommand, n.ID)
-	if err != nil {
-		return errors.Join(err, report.Close())
-	}
-	defer log.Close()
-	cmd.ExtraFiles = []*os.File{life.File(), report}
-	err = cmd.Start()
-	if err = errors.Join(err, report.Close()); err != nil {
-		return fmt.Errorf("start its service: %w", err)
-	}
-	go func() { _ = cmd.Wait() }()
-	defer context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })()
-	text, err := io.ReadAll(io.LimitReader(reports, maxReport))
-	if err == nil && string(text) != serviceReady {
-		err = fmt.Errorf("start its service: %s (see %s)", strings.TrimSpace(string(text)), f.serviceLog(n.ID))
-	}
-	return err
+	return f.spawn(ctx, process{
+		log: f.serviceLog(n.ID), args: []string{ServiceCommand, n.ID}, life: life,
+		judge: func(report []byte) error {
+			if string(report) == serviceReady {
+				return nil
+			}
+			return fmt.Errorf("start its service: %s (see %s)", bytes.TrimSpace(report), f.serviceLog(n.ID))
+		},
+	})
 }
 
 func (f *Fleet) serviceLog(id string) string {
 	return filepath.Join(f.Dirs.NetworkRun(id), "service.log")
-}
-
-// background is a process of this program that outlives its caller, not started, and its
-// log, which the caller closes.
-func (f *Fleet) background(logPath string, args ...string) (*exec.Cmd, *os.File, error) {
-	log, err := os.OpenFile(logPath, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return nil, nil, err
-	}
-	cmd := exec.Command("/proc/self/exe", args...)
-	cmd.Args[0] = "gureum"
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Env = f.environment()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	return cmd, log, nil
 }
 
 // stopService ends a network's service.

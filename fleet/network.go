@@ -32,13 +32,12 @@ type NetworkSpec struct {
 
 // CreateNetwork makes a network. On the host there is nothing of it until a machine on
 // it runs. Errors in what the user asked for are *vm.InputError.
-func (f *Fleet) CreateNetwork(ctx context.Context, s NetworkSpec) (_ *state.Network, err error) {
-	lock, err := f.Dirs.Lock(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	return f.createNetwork(s)
+func (f *Fleet) CreateNetwork(ctx context.Context, s NetworkSpec) (n *state.Network, err error) {
+	err = f.locked(ctx, func() error {
+		n, err = f.createNetwork(s)
+		return err
+	})
+	return n, err
 }
 
 // createNetwork is CreateNetwork with the fleet's lock held.
@@ -115,45 +114,34 @@ func subnet(text string, taken []netip.Prefix, parse func(string) (netip.Prefix,
 }
 
 // RemoveNetwork removes a network that no machine is on.
-func (f *Fleet) RemoveNetwork(ctx context.Context, ref string) (err error) {
-	lock, err := f.Dirs.Lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	n, err := f.Dirs.FindNetwork(ref)
-	if err != nil {
-		return err
-	}
-	vms, err := f.Dirs.VMs()
-	if err != nil {
-		return err
-	}
-	for _, record := range vms {
-		for _, port := range record.Ports {
-			if port.Network == n.ID {
-				return fmt.Errorf("network %s: machine %s is on it: remove that first: gureum rm %s", n.Name, record.Name, record.Name)
-			}
+func (f *Fleet) RemoveNetwork(ctx context.Context, ref string) error {
+	return f.locked(ctx, func() error {
+		view, err := f.InspectNetwork(ref)
+		if err != nil {
+			return err
 		}
-	}
-	if err := f.takeDown(ctx, n); err != nil {
-		return err
-	}
-	return f.Dirs.RemoveNetwork(n.ID)
+		if len(view.Machines) > 0 {
+			name := view.Machines[0].Name
+			return fmt.Errorf("network %s: machine %s is on it: remove that first: gureum rm %s", view.Name, name, name)
+		}
+		if err := f.takeDown(ctx, view.Network); err != nil {
+			return err
+		}
+		return f.Dirs.RemoveNetwork(view.ID)
+	})
 }
 
 // Networks gives all networks, with the default one among them. It is made when it is
 // not there, so that it is the same for all.
-func (f *Fleet) Networks(ctx context.Context) (_ []*state.Network, err error) {
-	lock, err := f.Dirs.Lock(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	if _, err := f.findNetwork(DefaultNetwork); err != nil {
-		return nil, err
-	}
-	return f.Dirs.Networks()
+func (f *Fleet) Networks(ctx context.Context) (networks []*state.Network, err error) {
+	err = f.locked(ctx, func() error {
+		if _, err := f.findNetwork(DefaultNetwork); err != nil {
+			return err
+		}
+		networks, err = f.Dirs.Networks()
+		return err
+	})
+	return networks, err
 }
 
 // findNetwork is state's, but makes the default network when it is not there. The

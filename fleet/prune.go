@@ -51,23 +51,20 @@ func (f *Fleet) Prune(ctx context.Context, id string) error {
 
 // RemoveStray removes folders without a machine, if they are that still. A process that
 // lives in them is ended: nobody can reach it any more.
-func (f *Fleet) RemoveStray(ctx context.Context, id string) (err error) {
-	lock, err := f.Dirs.Lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	if _, err := f.Dirs.GetVM(id); !errors.Is(err, state.ErrNotFound) {
-		return err // it is a machine, or a record that cannot be read
-	}
-	held, err := state.Held(f.Dirs.Alive(id))
-	if err != nil {
-		return err
-	}
-	if held {
-		if err := f.end(ctx, id); err != nil {
-			return fmt.Errorf("machine %s, which has no record: %w", id, err)
+func (f *Fleet) RemoveStray(ctx context.Context, id string) error {
+	return f.locked(ctx, func() error {
+		if _, err := f.Dirs.GetVM(id); !errors.Is(err, state.ErrNotFound) {
+			return err // it is a machine, or a record that cannot be read
 		}
-	}
-	return f.Dirs.RemoveVM(id)
+		held, err := state.Held(f.Dirs.Alive(id))
+		if err != nil {
+			return err
+		}
+		if held {
+			if err := f.end(ctx, id); err != nil {
+				return fmt.Errorf("machine %s, which has no record: %w", id, err)
+			}
+		}
+		return f.Dirs.RemoveVM(id)
+	})
 }

@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 
@@ -40,35 +38,21 @@ type StartOptions struct {
 // Start starts a machine. When it returns without error the machine's first instruction
 // ran. Errors in what the user asked for are *vm.InputError, those of the host
 // *vm.HostError.
-func (f *Fleet) Start(ctx context.Context, ref string, o StartOptions) (err error) {
-	record, err := f.Dirs.FindVM(ref)
-	if err != nil {
-		return err
-	}
-	lock, err := f.Dirs.LockVM(ctx, record.ID)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	if record, err = f.Dirs.GetVM(record.ID); err != nil {
-		return err
-	}
-	status, err := f.Dirs.Status(record.ID)
-	if err != nil {
-		return err
-	}
-	if alive(status) {
-		return fmt.Errorf("%s: %w already", record.Name, ErrRunning)
-	}
-	record.Want, record.Restarts = state.WantRunning, 0
-	if err := f.Dirs.PutVM(record); err != nil {
-		return err
-	}
-	if err = f.launch(ctx, record, o); err != nil {
-		record.Want = state.WantStopped
-		return errors.Join(err, f.Dirs.PutVM(record))
-	}
-	return f.ensureSupervisor()
+func (f *Fleet) Start(ctx context.Context, ref string, o StartOptions) error {
+	return f.withMachine(ctx, ref, func(m *Machine) error {
+		if alive(m.Status) {
+			return fmt.Errorf("%s: %w already", m.Name, ErrRunning)
+		}
+		m.Want, m.Restarts = state.WantRunning, 0
+		if err := f.Dirs.PutVM(m.VM); err != nil {
+			return err
+		}
+		if err := f.launch(ctx, m.VM, o); err != nil {
+			m.Want = state.WantStopped
+			return errors.Join(err, f.Dirs.PutVM(m.VM))
+		}
+		return f.ensureSupervisor()
+	})
 }
 
 // launch starts the machine's process and waits for its report. The machine's lock is
@@ -85,61 +69,30 @@ func (f *Fleet) launch(ctx context.Context, record *state.VM, o StartOptions) (e
 		return err
 	}
 	defer func() { err = errors.Join(err, life.Unlock()) }()
-	reports, report, err := os.Pipe()
+	queues, err := f.plug(ctx, record)
 	if err != nil {
 		return err
 	}
-	defer reports.Close()
-	queues, err := f.plug(ctx, record)
-	if err != nil {
-		return errors.Join(err, report.Close())
-	}
 	defer closeAll(queues)
-	files := []*os.File{life.File(), report}
+	var files []*os.File
 	if o.Leash != nil {
 		files = append(files, o.Leash)
 	}
 	for _, queue := range queues {
 		files = append(files, queue...)
 	}
-	err = f.spawn(record, o, files, func(process *os.Process) error {
-		return f.await(ctx, process, record, reports)
+	err = f.spawn(ctx, process{
+		log: f.processLog(record.ID), args: arguments(record, o), life: life, files: files,
+		judge: func(report []byte) error { return f.judgeReport(record, report) },
 	})
 	if err != nil {
-		err = errors.Join(err, f.unplug(context.WithoutCancel(ctx), record))
-	}
-	return err
-}
-
-// spawn starts the machine's process with the files that it inherits, of which the
-// second is the pipe for its report, and waits for that.
-func (f *Fleet) spawn(record *state.VM, o StartOptions, files []*os.File, await func(*os.Process) error) error {
-	report := files[1]
-	cmd, log, err := f.command(record, o)
-	if err != nil {
-		return errors.Join(err, report.Close())
-	}
-	defer log.Close()
-	cmd.ExtraFiles = files
-	err = cmd.Start()
-	if err = errors.Join(err, report.Close()); err != nil {
-		return fmt.Errorf("start the machine's process: %w", err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = cmd.Wait() // so that nothing is left of it while this process lives
-	}()
-	if err := await(cmd.Process); err != nil {
-		_ = cmd.Process.Kill() // it ends by itself, or has hung
-		<-ended
-		return err
+		return errors.Join(err, f.unplug(context.WithoutCancel(ctx), record))
 	}
 	return nil
 }
 
-// command is the machine's process, not started, and its log, which the caller closes.
-func (f *Fleet) command(record *state.VM, o StartOptions) (*exec.Cmd, *os.File, error) {
+// arguments are those of the machine's process.
+func arguments(record *state.VM, o StartOptions) []string {
 	args := []string{ProcessCommand, record.ID}
 	if o.Leash != nil {
 		args = append(args, LeashFlag)
@@ -149,37 +102,15 @@ func (f *Fleet) command(record *state.VM, o StartOptions) (*exec.Cmd, *os.File, 
 			args = append(args, strconv.Itoa(port.Queues))
 		}
 	}
-	return f.background(f.processLog(record.ID), args...)
+	return args
 }
 
 // processLog is where a machine's process says what it cannot say otherwise: the
 // runtime's last words.
 func (f *Fleet) processLog(id string) string { return filepath.Join(f.Dirs.VMDir(id), "process.log") }
 
-// environment is all that a machine's process gets to know of its caller's.
-func (f *Fleet) environment() []string {
-	env := []string{state.EnvState + "=" + f.Dirs.State, state.EnvRun + "=" + f.Dirs.Run}
-	for _, name := range []string{"PATH", "HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "GUREUM_IMAGES"} {
-		if value, set := os.LookupEnv(name); set {
-			env = append(env, name+"="+value)
-		}
-	}
-	return env
-}
-
-// maxReport bounds a report, in bytes.
-const maxReport = 64 << 10
-
-// await reads the process's report. When ctx ends first the process is killed.
-func (f *Fleet) await(ctx context.Context, process *os.Process, record *state.VM, reports *os.File) error {
-	defer context.AfterFunc(ctx, func() { _ = process.Kill() })()
-	text, err := io.ReadAll(io.LimitReader(reports, maxReport))
-	if err != nil {
-		return err
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
+// judgeReport reads what a machine's process said of its start.
+func (f *Fleet) judgeReport(record *state.VM, text []byte) error {
 	var r vmm.Report
 	if err := json.Unmarshal(text, &r); err != nil {
 		return fmt.Errorf("%s: its process died while it started%s", record.Name, f.lastWords(record.ID))

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 )
@@ -72,37 +71,21 @@ func (d Dirs) Networks() ([]*Network, error) {
 			errs = append(errs, err)
 		}
 	}
-	slices.SortFunc(out, func(a, b *Network) int {
-		if c := a.Created.Compare(b.Created); c != 0 {
-			return c
-		}
-		return strings.Compare(a.ID, b.ID)
-	})
+	sortByAge(out)
 	return out, errors.Join(errs...)
 }
 
 // FindNetwork gives the network that a name, an id or the beginning of one stands for.
 func (d Dirs) FindNetwork(ref string) (*Network, error) {
 	networks, err := d.Networks()
-	var found []*Network
-	for _, n := range networks {
-		switch {
-		case n.Name == ref, n.ID == ref:
-			return n, nil
-		case len(ref) >= minPrefix && strings.HasPrefix(n.ID, ref):
-			found = append(found, n)
-		}
+	n, err := find(networks, err, ref, ErrNoNetwork)
+	if errors.Is(err, ErrNoNetwork) {
+		err = fmt.Errorf("%w: see 'gureum network ls'", err)
 	}
-	switch {
-	case len(found) == 1:
-		return found[0], nil
-	case len(found) > 1:
-		return nil, fmt.Errorf("%w: %d ids of networks begin with %q: give more of it", ErrAmbiguous, len(found), ref)
-	case err != nil:
-		return nil, err
-	}
-	return nil, fmt.Errorf("%w: %q: see 'gureum network ls'", ErrNoNetwork, ref)
+	return n, err
 }
+
+func (n *Network) key() recordKey { return recordKey{n.ID, n.Name, n.Created} }
 
 // NetworkRun is where a network's files are that a reboot removes: the hosts file of its
 // service, and the lock that says that the service lives.

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/gureum/gureum/fleet/spec"
@@ -54,7 +53,7 @@ type Port struct {
 // Errors that callers decide on; match with errors.Is.
 var (
 	ErrNotFound  = errors.New("no such machine")
-	ErrAmbiguous = errors.New("several machines")
+	ErrAmbiguous = errors.New("ambiguous")
 	ErrExists    = errors.New("the name is taken")
 )
 
@@ -102,12 +101,7 @@ func (d Dirs) VMs() ([]*VM, error) {
 			errs = append(errs, err)
 		}
 	}
-	slices.SortFunc(out, func(a, b *VM) int {
-		if c := a.Created.Compare(b.Created); c != 0 {
-			return c
-		}
-		return strings.Compare(a.ID, b.ID)
-	})
+	sortByAge(out)
 	return out, errors.Join(errs...)
 }
 
@@ -125,32 +119,18 @@ func (d Dirs) vmIDs() ([]string, error) {
 	return ids, nil
 }
 
-// minPrefix is how short the beginning of an id may be.
-const minPrefix = 2
-
 // FindVM gives the machine that a name, an id or the beginning of one stands for. A name
 // wins over the beginning of an id.
 func (d Dirs) FindVM(ref string) (*VM, error) {
 	vms, err := d.VMs()
-	var found []*VM
-	for _, vm := range vms {
-		switch {
-		case vm.Name == ref, vm.ID == ref:
-			return vm, nil
-		case len(ref) >= minPrefix && strings.HasPrefix(vm.ID, ref):
-			found = append(found, vm)
-		}
+	vm, err := find(vms, err, ref, ErrNotFound)
+	if errors.Is(err, ErrNotFound) {
+		err = fmt.Errorf("%w: see 'gureum ps -a'", err)
 	}
-	switch {
-	case len(found) == 1:
-		return found[0], nil
-	case len(found) > 1:
-		return nil, fmt.Errorf("%w: %d ids begin with %q: give more of it", ErrAmbiguous, len(found), ref)
-	case err != nil:
-		return nil, err // it may be one of those
-	}
-	return nil, fmt.Errorf("%w: %q: see 'gureum ps -a'", ErrNotFound, ref)
+	return vm, err
 }
+
+func (vm *VM) key() recordKey { return recordKey{vm.ID, vm.Name, vm.Created} }
 
 // RemoveVM removes all that is on disk of a machine. The record goes first, so that
 // what a crash leaves is no machine any more; Strays finds it.

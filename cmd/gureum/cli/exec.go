@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/gureum/gureum/fleet"
 	"github.com/gureum/gureum/guest/agent"
@@ -85,7 +83,7 @@ func (o *execOptions) run(ctx context.Context, s Streams, fl *fleet.Fleet, ref s
 		}
 		defer terminal.Close()
 	}
-	defer passSignals(client)()
+	defer onSignals(func(sig syscall.Signal) { _ = client.Signal(int(sig)) })()
 	status, err := client.Run(ctx, command)
 	var missing *agent.ExecError
 	if errors.As(err, &missing) {
@@ -96,22 +94,4 @@ func (o *execOptions) run(ctx context.Context, s Streams, fl *fleet.Fleet, ref s
 		return err
 	}
 	return exitError(status.ExitCode())
-}
-
-// passSignals sends the signals that this process gets on to the guest's command.
-func passSignals(client *agent.Client) (stop func()) {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for sig := range signals {
-			_ = client.Signal(int(sig.(syscall.Signal)))
-		}
-	}()
-	return func() {
-		signal.Stop(signals)
-		close(signals)
-		<-done
-	}
 }

@@ -35,9 +35,9 @@ func fleetError(err error) error {
 // isGone tells whether the error is that a machine is not there.
 func isGone(err error) bool { return errors.Is(err, state.ErrNotFound) }
 
-// eachMachine makes a command of a function that is called for each machine named. All
-// are tried; the names of those that it worked for are printed.
-func eachMachine(s Streams, cmd *cobra.Command, f func(ctx context.Context, fl *fleet.Fleet, ref string) error) *cobra.Command {
+// each makes a command of a function that is called for each machine or network named.
+// All are tried, and what the function answers is printed.
+func each(s Streams, cmd *cobra.Command, f func(ctx context.Context, fl *fleet.Fleet, ref string) (line any, err error)) *cobra.Command {
 	cmd.Args = cobra.MinimumNArgs(1)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		fl, err := openFleet()
@@ -46,20 +46,26 @@ func eachMachine(s Streams, cmd *cobra.Command, f func(ctx context.Context, fl *
 		}
 		var errs []error
 		for _, ref := range args {
-			if err := f(cmd.Context(), fl, ref); err != nil {
+			line, err := f(cmd.Context(), fl, ref)
+			if err != nil {
 				errs = append(errs, err)
 				continue
 			}
-			fmt.Fprintln(s.Out, ref)
+			fmt.Fprintln(s.Out, line)
 		}
 		return fleetError(errors.Join(errs...))
 	}
 	return cmd
 }
 
+// eachNamed is each, and prints the names of those that the function worked for.
+func eachNamed(s Streams, cmd *cobra.Command, f func(ctx context.Context, fl *fleet.Fleet, ref string) error) *cobra.Command {
+	return each(s, cmd, func(ctx context.Context, fl *fleet.Fleet, ref string) (any, error) { return ref, f(ctx, fl, ref) })
+}
+
 func newStartCommand(s Streams) *cobra.Command {
 	var waiting waitOptions
-	cmd := eachMachine(s, &cobra.Command{
+	cmd := eachNamed(s, &cobra.Command{
 		Use:   "start MACHINE...",
 		Short: "Start machines that were created or have ended",
 		Long: `Start starts machines. It returns when their first instruction ran, or with --wait-for
@@ -79,7 +85,7 @@ came.`,
 
 func newStopCommand(s Streams) *cobra.Command {
 	timeout := fleet.DefaultStop
-	cmd := eachMachine(s, &cobra.Command{
+	cmd := eachNamed(s, &cobra.Command{
 		Use:   "stop MACHINE...",
 		Short: "Have machines switch themselves off",
 		Long: `Stop asks the guest to switch itself off, by its agent or the power button, and waits
@@ -93,7 +99,7 @@ for its end. A guest that takes longer than --timeout is killed.`,
 }
 
 func newKillCommand(s Streams) *cobra.Command {
-	return eachMachine(s, &cobra.Command{
+	return eachNamed(s, &cobra.Command{
 		Use:     "kill MACHINE...",
 		Short:   "End machines as if their power were cut",
 		Example: "  gureum kill web",
@@ -104,7 +110,7 @@ func newKillCommand(s Streams) *cobra.Command {
 
 func newRemoveCommand(s Streams) *cobra.Command {
 	var force bool
-	cmd := eachMachine(s, &cobra.Command{
+	cmd := eachNamed(s, &cobra.Command{
 		Use:     "rm MACHINE...",
 		Short:   "Remove machines, their disks and logs",
 		Long:    "Rm removes machines that do not run, with the layers that they wrote on images.\nDisks that were given as files stay.",
@@ -121,29 +127,15 @@ func newRemoveCommand(s Streams) *cobra.Command {
 }
 
 func newWaitCommand(s Streams) *cobra.Command {
-	return &cobra.Command{
+	return each(s, &cobra.Command{
 		Use:   "wait MACHINE...",
 		Short: "Wait for machines to end, and print their exit statuses",
 		Long: `Wait waits until none of the machines runs, and prints for each the exit status of its
 command. A machine without one has 0 when its guest switched itself off, 137 when it
 was killed, 125 when it failed.`,
 		Example: "  gureum wait job",
-		Args:    cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			fl, err := openFleet()
-			if err != nil {
-				return err
-			}
-			var errs []error
-			for _, ref := range args {
-				status, err := fl.Wait(cmd.Context(), ref)
-				if err != nil {
-					errs = append(errs, err)
-					continue
-				}
-				fmt.Fprintln(s.Out, status.Status())
-			}
-			return fleetError(errors.Join(errs...))
-		},
-	}
+	}, func(ctx context.Context, fl *fleet.Fleet, ref string) (any, error) {
+		status, err := fl.Wait(ctx, ref)
+		return status.Status(), err
+	})
 }

@@ -47,7 +47,7 @@ starts it.`,
 
 func newRestartCommand(s Streams) *cobra.Command {
 	timeout := fleet.DefaultStop
-	cmd := eachMachine(s, &cobra.Command{
+	cmd := eachNamed(s, &cobra.Command{
 		Use:     "restart MACHINE...",
 		Short:   "Stop machines and start them again",
 		Long:    "Restart stops machines, as gureum stop does, and starts them; those that do not run\nare just started.",
@@ -62,7 +62,7 @@ func newRestartCommand(s Streams) *cobra.Command {
 // newUpdateCommand changes machines that run.
 func newUpdateCommand(s Streams) *cobra.Command {
 	var balloon spec.Size
-	cmd := eachMachine(s, &cobra.Command{
+	cmd := eachNamed(s, &cobra.Command{
 		Use:   "update MACHINE...",
 		Short: "Change machines that run",
 		Long: `Update changes machines while they run. --balloon takes memory from the guest, or gives
@@ -84,7 +84,7 @@ next start.`,
 }
 
 func newPauseCommand(s Streams) *cobra.Command {
-	return eachMachine(s, &cobra.Command{
+	return eachNamed(s, &cobra.Command{
 		Use:     "pause MACHINE...",
 		Short:   "Stop machines' CPUs, between two instructions",
 		Long:    "Pause stops the virtual CPUs. Memory, disks and connections stay as they are; the\nguest's clock stands still, and commands that need the guest are refused.",
@@ -93,7 +93,7 @@ func newPauseCommand(s Streams) *cobra.Command {
 }
 
 func newResumeCommand(s Streams) *cobra.Command {
-	return eachMachine(s, &cobra.Command{
+	return eachNamed(s, &cobra.Command{
 		Use:     "resume MACHINE...",
 		Short:   "Let paused machines go on",
 		Example: "  gureum resume web",

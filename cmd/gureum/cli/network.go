@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -151,25 +151,9 @@ func newNetworkInspectCommand(s Streams) *cobra.Command {
 }
 
 func newNetworkRemoveCommand(s Streams) *cobra.Command {
-	return &cobra.Command{
+	return eachNamed(s, &cobra.Command{
 		Use:     "rm NETWORK...",
 		Short:   "Remove networks that no machine is on",
 		Example: "  gureum network rm backend",
-		Args:    cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			fl, err := openFleet()
-			if err != nil {
-				return err
-			}
-			var errs []error
-			for _, ref := range args {
-				if err := fl.RemoveNetwork(cmd.Context(), ref); err != nil {
-					errs = append(errs, err)
-					continue
-				}
-				fmt.Fprintln(s.Out, ref)
-			}
-			return fleetError(errors.Join(errs...))
-		},
-	}
+	}, func(ctx context.Context, fl *fleet.Fleet, ref string) error { return fl.RemoveNetwork(ctx, ref) })
 }

@@ -6,12 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/gureum/gureum/guest/agent"
 	"github.com/gureum/gureum/vm"
@@ -53,7 +50,7 @@ func (r *session) run(ctx context.Context) error {
 	}
 	r.input = in
 	defer in.Close()
-	defer r.handleSignals()()
+	defer onSignals(r.handleSignal)()
 	if err := r.machine.Start(); err != nil {
 		return err
 	}
@@ -237,25 +234,8 @@ func (r *session) attendSerial() error {
 	return nil
 }
 
-// handleSignals passes signals on to the guest's command; where there is none
-// they end the machine. A second one ends it in any case.
-func (r *session) handleSignals() (stop func()) {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for s := range signals {
-			r.handleSignal(s.(syscall.Signal))
-		}
-	}()
-	return func() {
-		signal.Stop(signals)
-		close(signals)
-		<-done
-	}
-}
-
+// handleSignal passes a signal on to the guest's command; where there is none it ends the
+// machine. A second one ends it in any case.
 func (r *session) handleSignal(s syscall.Signal) {
 	client := r.client.Load()
 	first := r.signal.CompareAndSwap(0, int32(s))

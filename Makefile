@@ -10,7 +10,7 @@ LDFLAGS := -s -w -X github.com/gureum/gureum/cmd/gureum/cli.Version=$(VERSION)
 
 # What the lab, the race detector's compiler and the table checks need; the
 # kernel's packages are wanted by 'make kernel' and 'make verify-kernel' alone.
-PACKAGES := qemu-system-x86 busybox-static cpio kmod acpica-tools gcc libc6-dev linux-libc-dev xz-utils qemu-utils e2fsprogs mtools dosfstools mmdebstrap
+PACKAGES := qemu-system-x86 busybox-static cpio kmod acpica-tools gcc libc6-dev linux-libc-dev xz-utils qemu-utils e2fsprogs mtools dosfstools mmdebstrap iproute2 procps
 EMULATOR_PACKAGES := gcc libc6-dev make dpkg-dev patch ninja-build meson pkg-config python3 flex bison libglib2.0-dev zlib1g-dev libattr1-dev libcap-ng-dev libfdt-dev
 KERNEL_PACKAGES := make gcc-12 binutils libc6-dev flex bison bc perl patch libelf-dev lz4 xz-utils
 
@@ -95,6 +95,10 @@ bench-io: setup build lab-qemu ## measure disk and network in guests beside QEMU
 bench-tools: setup build lab-qemu ## the same with fio, iperf3 and ping
 	@$(call install,fio iperf3)
 	@bin/bench -io -tools
+
+.PHONY: bench-density
+bench-density: setup build ## run 100 machines at a time: starts, memory, reach, removal
+	@bin/bench -density 100
 
 .PHONY: docs
 docs: ## write the manual pages and shell completions to bin/

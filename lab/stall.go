@@ -14,7 +14,7 @@ import (
 // end for a long time. Either way it runs the package again on a new host; a test
 // that breaks its host by itself does so each time and fails.
 const (
-	stallTime   = 5 * time.Minute
+	stallTime   = 10 * time.Minute
 	maxAttempts = 3
 )
 

@@ -4,6 +4,9 @@
 //	load disk [-write] [-random] [-bs BYTES] [-depth N] [-seconds S | -requests N] PATH
 //	load tcp [-streams N] send|fetch|echo HOST:PORT AMOUNT
 //	load serve ADDRESS
+//	load frames send DEVICE | listen DEVICE MARK | mark DEVICE MARK
+//	load whoami ADDRESS
+//	load ask [-udp] ADDRESS
 //	load vsock pipe PORT | many PORT N | knock CID PORT
 package main
 
@@ -20,7 +23,7 @@ import (
 )
 
 func main() {
-	err := errors.New("give disk, tcp, serve or vsock")
+	err := errors.New("give disk, tcp, serve, frames, whoami, ask or vsock")
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "disk":
@@ -29,6 +32,10 @@ func main() {
 			err = tcp(os.Args[2:])
 		case "serve":
 			err = serve(os.Args[2:])
+		case "frames":
+			err = frames(os.Args[2:])
+		case "whoami", "ask":
+			err = talk(os.Args[1], os.Args[2:])
 		case "vsock":
 			err = vsock(os.Args[2:])
 		}
@@ -37,6 +44,32 @@ func main() {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
 	}
+}
+
+// frames sends those of its input, or writes those that a device receives.
+func frames(args []string) error {
+	switch {
+	case len(args) == 2 && args[0] == "send":
+		return load.SendFrames(args[1], os.Stdin)
+	case len(args) == 3 && args[0] == "listen":
+		return load.ListenFrames(args[1], []byte(args[2]), os.Stdout)
+	case len(args) == 3 && args[0] == "mark":
+		return load.Mark(args[1], args[2])
+	}
+	return errors.New("frames: give send DEVICE, listen DEVICE MARK or mark DEVICE MARK")
+}
+
+// talk asks, or tells, which address somebody comes from.
+func talk(what string, args []string) error {
+	switch {
+	case what == "whoami" && len(args) == 1:
+		return load.WhoAmI(args[0])
+	case what == "ask" && len(args) == 1:
+		return load.Ask("tcp", args[0], os.Stdout)
+	case what == "ask" && len(args) == 2 && args[0] == "-udp":
+		return load.Ask("udp", args[1], os.Stdout)
+	}
+	return errors.New("give whoami ADDRESS or ask [-udp] ADDRESS")
 }
 
 // vsock talks to the host on its vsock: stdin to stdout, many connections, or one to

@@ -299,6 +299,23 @@ func TestParseMAC(t *testing.T) {
 	}
 }
 
+func TestMACOf(t *testing.T) {
+	mac := [6]byte{0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde}
+	for _, prefix := range []string{"fd12:3456:789a::/64", "2001:db8::/64", "fe80::/64"} {
+		if got, ok := MACOf(EUI64(netip.MustParsePrefix(prefix), mac)); !ok || got != mac {
+			t.Errorf("%s: % x, %v", prefix, got, ok)
+		}
+	}
+	for _, text := range []string{"fd00::1", "10.88.0.2", "::ffff:10.88.0.2", "fd00::ff:fe00:0:0"} {
+		if got, ok := MACOf(netip.MustParseAddr(text)); ok {
+			t.Errorf("%s: % x", text, got)
+		}
+	}
+	if _, ok := MACOf(netip.Addr{}); ok {
+		t.Error("no address")
+	}
+}
+
 func TestEUI64(t *testing.T) {
 	mac := [6]byte{0x02, 0x12, 0x34, 0x56, 0x78, 0x9a}
 	if a := EUI64(netip.MustParsePrefix("fd12:3456:789a::/64"), mac).String(); a != "fd12:3456:789a:0:12:34ff:fe56:789a" {

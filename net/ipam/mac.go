@@ -110,6 +110,14 @@ func EUI64(prefix netip.Prefix, mac [6]byte) netip.Addr {
 	return netip.AddrFrom16(a)
 }
 
+// MACOf is the MAC address that an IPv6 address was made from, as EUI64 does. Not ok is one
+// that was not.
+func MACOf(addr netip.Addr) (mac [6]byte, ok bool) {
+	a := addr.As16()
+	mac = [6]byte{a[8] ^ macLocal, a[9], a[10], a[13], a[14], a[15]}
+	return mac, addr.Is6() && !addr.Is4In6() && a[11] == 0xff && a[12] == 0xfe
+}
+
 // LinkLocal is the link-local address that a machine makes from its MAC address
 // (RFC 4862, section 5.3), without a zone.
 func LinkLocal(mac [6]byte) netip.Addr {

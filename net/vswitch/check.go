@@ -3,7 +3,6 @@ package vswitch
 import (
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strings"
 
@@ -32,6 +31,9 @@ func Check(s State) (found []string, err error) {
 		}
 		for _, p := range s.Ports {
 			found = append(found, h.checkPort(byID[p.Network], p, there)...)
+		}
+		for _, name := range s.Unplugged {
+			found = append(found, checkUnplugged(name, there)...)
 		}
 		for name := range there {
 			found = append(found, "interface "+name+" is of nobody")
@@ -107,6 +109,15 @@ func (h *host) checkPort(n Network, p Port, there map[string]netlink.Link) []str
 	return found
 }
 
+func checkUnplugged(name string, there map[string]netlink.Link) []string {
+	link, ok := there[name]
+	delete(there, name)
+	if ok && (link.Attrs().MasterIndex != 0 || link.Attrs().Flags&net.FlagUp != 0) {
+		return []string{"port " + name + " is plugged in"}
+	}
+	return nil
+}
+
 func (h *host) checkRules(want []element) ([]string, error) {
 	there, err := h.fire.exists()
 	if err != nil {
@@ -159,44 +170,4 @@ func Leftovers() (found []string, err error) {
 		return err
 	})
 	return found, err
-}
-
-// Advice says what of the host, and not of ours, keeps networks from working, and what
-// to do. We do not do it: those settings and rules are other programs'.
-func Advice() (found []string, err error) {
-	err = with(func(h *host) error {
-		chains, err := h.fire.conn.ListChains()
-		if err != nil {
-			return fmt.Errorf("nftables: list the chains: %w", err)
-		}
-		for _, c := range chains {
-			found = append(found, adviceOn(c)...)
-		}
-		return nil
-	})
-	for _, name := range []string{"iptables", "ip6tables"} {
-		text, err := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-" + name)
-		if err == nil && strings.TrimSpace(string(text)) == "1" {
-			found = append(found, fmt.Sprintf("net.bridge.bridge-nf-call-%[1]s is 1: the host's %[1]s rules see what guests of one network send to one another, and may drop it; "+
-				"set it to 0, or let %[2]s+ through", name, Prefix))
-		}
-	}
-	slices.Sort(found)
-	return slices.Compact(found), err
-}
-
-// adviceOn is about a chain of somebody else's that drops what it has no rule for.
-func adviceOn(c *nftables.Chain) []string {
-	if c.Table.Name == tableName || c.Policy == nil || *c.Policy != nftables.ChainPolicyDrop || c.Hooknum == nil || c.Table.Family == nftables.TableFamilyBridge {
-		return nil
-	}
-	what := fmt.Sprintf("table %s drops by default what is ", c.Table.Name)
-	switch *c.Hooknum {
-	case *nftables.ChainHookForward:
-		return []string{what + fmt.Sprintf("forwarded (docker and firewalls do that): guests reach nothing outside unless %[1]s+ is let through both ways, "+
-			"with docker by 'iptables -I DOCKER-USER -i %[1]s+ -j ACCEPT' and the same with -o", Prefix)}
-	case *nftables.ChainHookInput:
-		return []string{what + fmt.Sprintf("for this host: guests get no DNS unless port 53 is open to %s+", Prefix)}
-	}
-	return nil
 }

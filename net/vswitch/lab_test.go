@@ -24,6 +24,7 @@ import (
 
 	"github.com/gureum/gureum/net/ipam"
 	"github.com/gureum/gureum/net/tap"
+	"github.com/gureum/gureum/net/vswitch/trial"
 )
 
 // isolate moves the test's thread into a network namespace of its own, for good: the
@@ -219,88 +220,15 @@ func (w *wire) reaches(to *wire, frame []byte) bool {
 	}
 }
 
-var broadcast = [6]byte{255, 255, 255, 255, 255, 255}
-
-func eth(dst, src [6]byte, kind uint16, payload []byte) []byte {
-	b := append(append([]byte{}, dst[:]...), src[:]...)
-	b = binary.BigEndian.AppendUint16(b, kind)
-	b = append(b, payload...)
-	for len(b) < 60 {
-		b = append(b, 0)
-	}
-	return b
-}
+// What trials are made of.
+var (
+	ip4       = trial.IPv4
+	udp       = trial.UDP
+	broadcast = trial.Broadcast
+)
 
 func (p Port) eth(dst [6]byte, kind uint16, payload []byte) []byte {
-	return eth(dst, p.MAC, kind, payload)
-}
-
-func arp(op uint16, sha [6]byte, spa netip.Addr, tha [6]byte, tpa netip.Addr) []byte {
-	b := []byte{0, 1, 8, 0, 6, 4, byte(op >> 8), byte(op)}
-	b = append(append(b, sha[:]...), spa.AsSlice()...)
-	return append(append(b, tha[:]...), tpa.AsSlice()...)
-}
-
-func sum(parts ...[]byte) uint16 {
-	var s uint32
-	b := bytes.Join(parts, nil)
-	for len(b) > 1 {
-		s += uint32(binary.BigEndian.Uint16(b))
-		b = b[2:]
-	}
-	if len(b) == 1 {
-		s += uint32(b[0]) << 8
-	}
-	for s > 0xffff {
-		s = s>>16 + s&0xffff
-	}
-	return ^uint16(s)
-}
-
-// ip4 takes the field of flags and fragment offset.
-func ip4(src, dst netip.Addr, proto byte, fragment uint16, payload []byte) []byte {
-	b := []byte{0x45, 0, 0, 0, 0, 7, byte(fragment >> 8), byte(fragment), 64, proto, 0, 0}
-	binary.BigEndian.PutUint16(b[2:], uint16(20+len(payload)))
-	b = append(append(b, src.AsSlice()...), dst.AsSlice()...)
-	binary.BigEndian.PutUint16(b[10:], sum(b))
-	return append(b, payload...)
-}
-
-// udp has no checksum, which IPv4 allows.
-func udp(from, to uint16, payload []byte) []byte {
-	b := binary.BigEndian.AppendUint16(nil, from)
-	b = binary.BigEndian.AppendUint16(b, to)
-	b = binary.BigEndian.AppendUint16(b, uint16(8+len(payload)))
-	return append(append(b, 0, 0), payload...)
-}
-
-// header6 is an extension header or, without a next one, what follows it.
-type header6 struct {
-	kind byte
-	body []byte // the first byte of an extension header is the next kind
-}
-
-func ip6(src, dst netip.Addr, chain ...header6) []byte {
-	var payload []byte
-	for i, h := range chain {
-		body := bytes.Clone(h.body)
-		if i+1 < len(chain) {
-			body[0] = chain[i+1].kind
-		}
-		payload = append(payload, body...)
-	}
-	b := []byte{0x60, 0, 0, 0, 0, 0, chain[0].kind, 255}
-	binary.BigEndian.PutUint16(b[4:], uint16(len(payload)))
-	return append(append(append(b, src.AsSlice()...), dst.AsSlice()...), payload...)
-}
-
-// icmp6 makes the last header, with its checksum.
-func icmp6(src, dst netip.Addr, kind byte, body []byte) header6 {
-	b := append([]byte{kind, 0, 0, 0}, body...)
-	pseudo := append(append([]byte{}, src.AsSlice()...), dst.AsSlice()...)
-	pseudo = append(pseudo, 0, 0, byte(len(b)>>8), byte(len(b)), 0, 0, 0, unix.IPPROTO_ICMPV6)
-	binary.BigEndian.PutUint16(b[2:], sum(pseudo, b))
-	return header6{unix.IPPROTO_ICMPV6, b}
+	return trial.Eth(dst, p.MAC, kind, payload)
 }
 
 // stack is a guest with the kernel's network stack in a namespace of its own.
@@ -418,7 +346,7 @@ func ask(t testing.TB, ns netns.NsHandle, network, addr string, wait time.Durati
 			return err
 		}
 		ap, err := netip.ParseAddrPort(string(b[:n]))
-		seen = ap.Addr().Unmap().String()
+		seen = ap.Addr().Unmap().WithZone("").String()
 		return err
 	})
 	if err != nil {

@@ -180,7 +180,7 @@ func TestKVMOthersRules(t *testing.T) {
 	must(t, AddNetwork(n))
 	found, err := Advice()
 	must(t, err)
-	if len(found) == 0 || !strings.Contains(strings.Join(found, "\n"), "DOCKER-USER") {
+	if len(found) != 1 || !strings.Contains(found[0].String(), "DOCKER-USER") {
 		t.Errorf("advice: %q", found)
 	}
 	must(t, RemoveNetwork(n.ID))

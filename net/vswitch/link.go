@@ -265,6 +265,17 @@ func set(index, bridge, mtu int, up bool) error {
 	return err
 }
 
+// pull switches an interface off and takes it out of its bridge, in one message.
+func pull(index int) error {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index, msg.Change = int32(index), unix.IFF_UP
+	req.AddData(msg)
+	req.AddData(nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(0)))
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}
+
 // setPort sets a bridge port's flags in one message. Nothing is learned from it, frames
 // for MAC addresses that nobody has do not come to it, and it takes no part in spanning
 // trees.

@@ -18,6 +18,7 @@ func inetChains() []chain {
 		{name: "fromguest", rules: fromGuest()},
 		{name: "toguest", rules: toGuest()},
 		{name: "tohost", rules: toHost()},
+		{name: "fromhost", rules: fromHost()},
 		{name: "publish", rules: publish()},
 		filter("early", nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw,
 			// See the bridge's input chain. With br_netfilter, what is bridged comes by here
@@ -30,6 +31,9 @@ func inetChains() []chain {
 		filter("forward", nftables.ChainHookForward, *nftables.ChainPriorityFilter,
 			rule{"from a guest", fromUs().and(jump("fromguest"))},
 			rule{"to a guest", toUs().and(jump("toguest"))},
+		),
+		filter("hostoutput", nftables.ChainHookOutput, *nftables.ChainPriorityFilter,
+			rule{"to a guest", toUs().and(jump("fromhost"))},
 		),
 		nat("prerouting", nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest,
 			rule{"the network's own services, TCP", all(services(v4, unix.IPPROTO_TCP), accept())},
@@ -103,6 +107,23 @@ func toHost() []rule {
 		{"echo", echo(v4, unix.IPPROTO_ICMP, 8)},
 		{"ICMPv6 echo", echo(v6, unix.IPPROTO_ICMPV6, 128)},
 		{"the host is open to this network", iif().and(in(setHostAccess), accept())},
+		{"all else", drop()},
+	}
+}
+
+// fromHost is what programs of this host may send to a guest. What leads to a guest by a
+// published port was sent to an address of the host, and does not come by here: the hook
+// goes on with the interface of that address, lo, after the destination was translated.
+func fromHost() []rule {
+	icmp := func(low, high byte) match {
+		return all(family(v6), proto(unix.IPPROTO_ICMPV6), th(0, 1, reg1), between(low, high), accept())
+	}
+	return []rule{
+		{"a network that the host reaches", oif(reg1).and(notIn(setShielded), accept())},
+		{"answers to a guest", known().and(accept())},
+		{"neighbours", icmp(icmpNeighborSolicitation, icmpNeighborAdvertisement)},
+		{"multicast listener", icmp(icmpMLDReport1, icmpMLDDone)},
+		{"multicast listener, version 2", icmp(icmpMLDReport2, icmpMLDReport2)},
 		{"all else", drop()},
 	}
 }

@@ -115,6 +115,56 @@ func TestKVMRoutes(t *testing.T) {
 	})
 }
 
+// TestKVMShielded has the host try to reach guests of a network that is shielded, of one
+// that is shielded and open to the host's services, and of one that is neither.
+func TestKVMShielded(t *testing.T) {
+	host := isolate(t)
+	wan := outside(t)
+	plain, shut, oneway := testNetwork(1), testNetwork(2), testNetwork(3)
+	shut.Shielded, oneway.Shielded, oneway.HostAccess = true, true, true
+	a, b, c, d := testPort(plain, 1), testPort(shut, 2), testPort(shut, 3), testPort(oneway, 4)
+	b.Publish = []Publish{{HostPort: 8080, GuestPort: 80}, {HostPort: 8081, GuestPort: 81, UDP: true}}
+	want := State{Networks: []Network{plain, shut, oneway}, Ports: []Port{a, b, c, d}}
+	must(t, Apply(want))
+	sa, sb, sc, sd := a.boot(t, plain), b.boot(t, shut), c.boot(t, shut), d.boot(t, oneway)
+	for _, s := range []*stack{sa, sb, sd} {
+		answer(t, s.ns, "tcp", ":80")
+		answer(t, s.ns, "udp", ":81")
+	}
+	answer(t, wan, "tcp", ":443")
+	answer(t, host, "tcp", ":22")
+	answer(t, host, "udp4", "10.88.2.1:53")
+	linkLocal := fmt.Sprintf("[%v%%%s]:80", ipam.LinkLocal(b.MAC), BridgeName(shut.ID))
+	askAll(t, []question{
+		{"not shielded", host, "tcp", "10.88.1.2:80", "10.88.1.1"},
+		{"shielded", host, "tcp", "10.88.2.3:80", ""},
+		{"shielded, UDP", host, "udp", "10.88.2.3:81", ""},
+		{"shielded, IPv6", host, "tcp", fmt.Sprintf("[%v]:80", b.IP6), ""},
+		{"shielded, link-local", host, "tcp", linkLocal, ""},
+		{"shielded and open the other way", host, "tcp", "10.88.3.5:80", ""},
+		{"the other way", sd.ns, "tcp", "10.88.3.1:22", "10.88.3.5"},
+		{"the other way, IPv6", sd.ns, "tcp", "[fd00:0:0:3::1]:22", d.IP6.String()},
+		{"the other way, shielded only", sb.ns, "tcp", "10.88.2.1:22", ""},
+		{"a neighbour", sc.ns, "tcp", "10.88.2.3:80", "10.88.2.4"},
+		{"the network's own services", sb.ns, "udp", "10.88.2.1:53", "10.88.2.3"},
+		{"outside", sb.ns, "tcp", "192.0.2.9:443", "192.0.2.1"},
+		{"outside, IPv6", sb.ns, "tcp", "[2001:db8::9]:443", "2001:db8::1"},
+		{"published, from outside", wan, "tcp", "192.0.2.1:8080", "192.0.2.9"},
+		{"published, from the host by loopback", host, "tcp", "127.0.0.1:8080", "10.88.2.1"},
+		{"published UDP, from the host by loopback", host, "udp", "127.0.0.1:8081", "10.88.2.1"},
+		{"published, from the host by its address", host, "tcp", "192.0.2.1:8080", "192.0.2.1"},
+		{"published, from the host by its IPv6 address", host, "tcp", "[2001:db8::1]:8080", "2001:db8::1"},
+		{"published, from the host by the gateway", host, "tcp", "10.88.2.1:8080", "10.88.2.1"},
+		{"published, from another network", sa.ns, "tcp", "192.0.2.1:8080", "10.88.1.2"},
+	})
+	want.Networks[1].Shielded = false
+	must(t, Apply(want))
+	askAll(t, []question{
+		{"not shielded any more", host, "tcp", "10.88.2.3:80", "10.88.2.1"},
+		{"not shielded any more, link-local", host, "tcp", linkLocal, ipam.LinkLocal(bridgeMAC(shut.ID)).String()},
+	})
+}
+
 // TestKVMLoopbackAndControlFrames tries to reach the host past the bridge's rules.
 func TestKVMLoopbackAndControlFrames(t *testing.T) {
 	isolate(t)

@@ -24,6 +24,7 @@ const (
 	setBridges    = "bridges"    // bridge
 	setInternal   = "internal"   // bridge of an internal network
 	setHostAccess = "hostaccess" // bridge whose guests reach the host
+	setShielded   = "shielded"   // bridge whose guests the host does not reach
 	setPeers      = "peers"      // bridge . bridge: the same, of a network that is not isolated
 	setGateways4  = "gateways4"  // bridge . IPv4
 	setGateways6  = "gateways6"  // bridge . IPv6: the gateway's and the link-local one
@@ -68,6 +69,7 @@ func inetSets() []setKind {
 		{name: setBridges, key: []nftables.SetDatatype{name}},
 		{name: setInternal, key: []nftables.SetDatatype{name}},
 		{name: setHostAccess, key: []nftables.SetDatatype{name}},
+		{name: setShielded, key: []nftables.SetDatatype{name}},
 		{name: setPeers, key: []nftables.SetDatatype{name, name}},
 		{name: setGateways4, key: []nftables.SetDatatype{name, ip4}},
 		{name: setGateways6, key: []nftables.SetDatatype{name, ip6}},
@@ -146,6 +148,9 @@ func (n Network) elements() []element {
 	}
 	if n.HostAccess {
 		list = append(list, element{set: setHostAccess, key: key(br)})
+	}
+	if n.Shielded {
+		list = append(list, element{set: setShielded, key: key(br)})
 	}
 	if !n.Isolated {
 		list = append(list, element{set: setPeers, key: key(br, br)})

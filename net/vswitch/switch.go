@@ -87,7 +87,7 @@ func Apply(s State) error {
 	}
 	return with(func(h *host) error {
 		if len(s.Networks) == 0 {
-			return h.clear()
+			return h.clear(s)
 		}
 		if err := h.fire.replace(s.elements(byID)); err != nil {
 			return err
@@ -103,13 +103,20 @@ func Apply(s State) error {
 		for _, p := range s.Ports {
 			errs = append(errs, h.startPort(byID[p.Network], p))
 		}
+		for _, name := range s.Unplugged {
+			errs = append(errs, h.pull(name))
+		}
 		return errors.Join(errs...)
 	})
 }
 
-// clear removes everything of ours.
-func (h *host) clear() error {
-	if err := h.removeOthers(State{}); err != nil {
+// clear removes everything of ours but for taps that are kept.
+func (h *host) clear(s State) error {
+	errs := []error{h.removeOthers(s)}
+	for _, name := range s.Unplugged {
+		errs = append(errs, h.pull(name))
+	}
+	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	return h.removeTables()
@@ -134,7 +141,7 @@ func (h *host) removeOthers(s State) error {
 	for _, link := range list {
 		name := link.Attrs().Name
 		wanted := slices.ContainsFunc(s.Networks, func(n Network) bool { return BridgeName(n.ID) == name }) ||
-			slices.ContainsFunc(s.Ports, func(p Port) bool { return p.Tap == name })
+			slices.ContainsFunc(s.Ports, func(p Port) bool { return p.Tap == name }) || slices.Contains(s.Unplugged, name)
 		if !wanted {
 			errs = append(errs, h.delete(name))
 			step("link deleted")
@@ -184,7 +191,7 @@ func (h *host) startPort(n Network, p Port) error {
 
 // AddNetwork makes a network's bridge and rules, or mends them.
 func AddNetwork(n Network) error {
-	if err := n.validate(); err != nil {
+	if err := n.Validate(); err != nil {
 		return err
 	}
 	return with(func(h *host) error {
@@ -224,7 +231,7 @@ func (e element) member() bool { return e.set == setMembers4 || e.set == setMemb
 // RemoveNetwork removes a network and the ports that are left on it. One that is not
 // there is removed.
 func RemoveNetwork(id string) error {
-	if err := (Network{ID: id, Subnet: netip.MustParsePrefix("0.0.0.0/0")}).validate(); err != nil {
+	if err := (Network{ID: id, Subnet: netip.MustParsePrefix("0.0.0.0/0")}).Validate(); err != nil {
 		return err
 	}
 	return with(func(h *host) error { return h.removeNetwork(id) })
@@ -275,7 +282,7 @@ func (h *host) forget(which func(have []element) []element) error {
 // AddPort makes a port of a network that is there. One that exists is adopted, with its
 // addresses as given here. When it fails, nothing that was not there before is left.
 func AddPort(n Network, p Port) error {
-	if err := errors.Join(n.validate(), p.validate(n)); err != nil {
+	if err := errors.Join(n.Validate(), p.validate(n)); err != nil {
 		return err
 	}
 	return with(func(h *host) error {
@@ -315,19 +322,52 @@ func (h *host) addPort(n Network, p Port) error {
 	return h.startPort(n, p)
 }
 
+// Unplug takes a port off its network at once, and leaves its tap to whoever is attached
+// to it, switched off and in no bridge. AddPort plugs it in again. What is missing is no
+// error.
+func Unplug(tap string) error {
+	if err := validateTap(tap); err != nil {
+		return err
+	}
+	return with(func(h *host) error {
+		addresses, err := h.forgetPort(tap)
+		err = errors.Join(err, h.pull(tap))
+		return errors.Join(err, forgetConnections(addresses))
+	})
+}
+
+// pull switches a tap off and takes it out of its bridge.
+func (h *host) pull(tap string) error {
+	link, err := h.find(tap)
+	if err != nil || link == nil {
+		return err
+	}
+	err = pull(link.Attrs().Index)
+	step("port pulled")
+	if err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("port %s: take it off its network: %w", tap, err)
+	}
+	return nil
+}
+
 // RemovePort removes a port; what is missing of it is no error.
 func RemovePort(tap string) error {
 	return with(func(h *host) error { return h.removePort(tap) })
 }
 
 func (h *host) removePort(tap string) error {
-	var addresses []netip.Addr
-	err := h.forget(func(have []element) (gone []element) {
+	addresses, err := h.forgetPort(tap)
+	err = errors.Join(err, h.delete(tap))
+	step("port deleted")
+	return errors.Join(err, forgetConnections(addresses))
+}
+
+// forgetPort takes a port out of the rules, and gives the addresses that it had.
+func (h *host) forgetPort(tap string) (addresses []netip.Addr, err error) {
+	err = h.forget(func(have []element) (gone []element) {
 		gone, addresses = ofPort(have, tap)
 		return gone
 	})
 	step("port out of the rules")
-	err = errors.Join(err, h.delete(tap))
-	step("port deleted")
-	return errors.Join(err, forgetConnections(addresses))
+	return addresses, err
 }

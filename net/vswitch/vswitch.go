@@ -49,8 +49,9 @@ type Network struct {
 	// MTU is in bytes; 0 is 1500.
 	MTU int
 	// Internal: there is no way out or in. Isolated: ports cannot reach one another.
-	// HostAccess: guests reach the host's services, not only the network's own.
-	Internal, Isolated, HostAccess bool
+	// HostAccess: guests reach the host's services, not only the network's own. Shielded:
+	// the host reaches guests only where they publish.
+	Internal, Isolated, HostAccess, Shielded bool
 }
 
 // Publish leads a port of the host to one of a guest.
@@ -82,6 +83,9 @@ type Port struct {
 type State struct {
 	Networks []Network
 	Ports    []Port
+	// Unplugged are taps that are kept for whoever is attached to them, off every network;
+	// see Unplug. One that is not there is not missed.
+	Unplugged []string
 }
 
 // BridgeName is the interface of a network.
@@ -103,8 +107,8 @@ func (n Network) mtu() int {
 	return n.MTU
 }
 
-// validate finds what would fail or do harm later.
-func (n Network) validate() error {
+// Validate finds what would fail or do harm later.
+func (n Network) Validate() error {
 	fail := func(format string, args ...any) error {
 		return fmt.Errorf("network %s (%s): %s", n.Name, n.ID, fmt.Sprintf(format, args...))
 	}
@@ -127,17 +131,26 @@ func (n Network) validate() error {
 	return nil
 }
 
+// validateTap finds a name that a port cannot have.
+func validateTap(name string) error {
+	if err := tap.ValidateName(name); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(name, Prefix) || len(name) <= len(BridgeName("00000000")) {
+		return fmt.Errorf("port %s: its name must be %sVM-NUMBER", name, Prefix)
+	}
+	return nil
+}
+
 // validate finds a port that does not fit its network.
 func (p Port) validate(n Network) error {
 	fail := func(format string, args ...any) error {
 		return fmt.Errorf("port %s: %s", p.Tap, fmt.Sprintf(format, args...))
 	}
-	if err := tap.ValidateName(p.Tap); err != nil {
+	if err := validateTap(p.Tap); err != nil {
 		return err
 	}
 	switch {
-	case !strings.HasPrefix(p.Tap, Prefix) || len(p.Tap) <= len(BridgeName("00000000")):
-		return fail("its name must be %sVM-NUMBER", Prefix)
 	case p.Network != n.ID:
 		return fail("it is of network %s, not %s", p.Network, n.ID)
 	case p.MAC[0]&1 != 0 || p.MAC == [6]byte{} || p.MAC == bridgeMAC(n.ID):
@@ -175,7 +188,7 @@ func (s State) check() (map[string]Network, error) {
 			errs = append(errs, fmt.Errorf("network %s is there twice", n.ID))
 		}
 		byID[n.ID] = n
-		errs = append(errs, n.validate())
+		errs = append(errs, n.Validate())
 	}
 	taps := map[string]bool{}
 	for _, p := range s.Ports {
@@ -189,6 +202,12 @@ func (s State) check() (map[string]Network, error) {
 		}
 		taps[p.Tap] = true
 		errs = append(errs, p.validate(n))
+	}
+	for _, name := range s.Unplugged {
+		if taps[name] {
+			errs = append(errs, fmt.Errorf("port %s is there twice", name))
+		}
+		errs = append(errs, validateTap(name))
 	}
 	return byID, errors.Join(errs...)
 }

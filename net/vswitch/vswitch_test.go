@@ -34,7 +34,7 @@ func TestEUI64(t *testing.T) {
 func TestElementsFitTheirSets(t *testing.T) {
 	n := Network{
 		ID: "0000abcd", Subnet: netip.MustParsePrefix("10.88.1.0/24"), Subnet6: netip.MustParsePrefix("fd00::/64"),
-		HostAccess: true,
+		HostAccess: true, Shielded: true,
 	}
 	p := Port{
 		Tap: "gur-00000001-0", Network: n.ID, MAC: [6]byte{2, 0, 0, 0, 0, 1},
@@ -126,7 +126,7 @@ func TestDigestFollowsTheRules(t *testing.T) {
 func TestValidation(t *testing.T) {
 	n := Network{ID: "0000abcd", Name: "n", Subnet: netip.MustParsePrefix("10.88.1.0/24"), Subnet6: netip.MustParsePrefix("fd00::/64")}
 	p := Port{Tap: "gur-00000001-0", Network: n.ID, MAC: [6]byte{2, 0, 0, 0, 0, 1}, IP: netip.MustParseAddr("10.88.1.2"), IP6: netip.MustParseAddr("fd00::2")}
-	if err := n.validate(); err != nil {
+	if err := n.Validate(); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.validate(n); err != nil {
@@ -142,7 +142,7 @@ func TestValidation(t *testing.T) {
 	} {
 		x := n
 		change(&x)
-		if err := x.validate(); err == nil || !strings.Contains(err.Error(), want) {
+		if err := x.Validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
 	}

@@ -66,7 +66,7 @@ func (s *Service) answerUDP(ctx context.Context, wg *sync.WaitGroup, c syscall.R
 	var reply *dns.Msg
 	s.guard("DNS question", func() {
 		if q, reply = parseQuestion(w.message); q != nil {
-			reply = s.answerLocal(q)
+			reply = s.answerLocal(q, w.client)
 		}
 	})
 	if q == nil && reply == nil {
@@ -189,7 +189,8 @@ func (q *question) fail(rcode int) *dns.Msg {
 }
 
 // answerLocal gives the answers for which no upstream is asked; nil when one must be.
-func (s *Service) answerLocal(q *question) *dns.Msg {
+// Which names there are depends on who asks.
+func (s *Service) answerLocal(q *question, client netip.Addr) *dns.Msg {
 	if opt := q.msg.IsEdns0(); opt != nil && opt.Version() != 0 {
 		return q.fail(dns.RcodeBadVers)
 	}
@@ -198,7 +199,7 @@ func (s *Service) answerLocal(q *question) *dns.Msg {
 		q.q.Qtype == dns.TypeAXFR, q.q.Qtype == dns.TypeIXFR, q.q.Qtype == dns.TypeOPT, q.q.Qtype == dns.TypeTSIG:
 		return q.fail(dns.RcodeRefused)
 	}
-	a, ok := s.lookup(q.q)
+	a, ok := s.lookup(q.q, client)
 	if !ok {
 		if s.cfg.Internal {
 			return q.fail(dns.RcodeRefused)
@@ -209,7 +210,7 @@ func (s *Service) answerLocal(q *question) *dns.Msg {
 	r.Authoritative, r.RecursionAvailable = true, !s.cfg.Internal
 	r.Answer = a.answer
 	if len(a.answer) == 0 && a.zone != "" {
-		r.Ns = []dns.RR{s.soa(a.zone)}
+		r.Ns = []dns.RR{soa(a.zone, a.domain)}
 	}
 	return r
 }

@@ -139,7 +139,7 @@ func FuzzDNS(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		q, reply := parseQuestion(b)
 		if q != nil {
-			if reply = s.answerLocal(q); reply == nil {
+			if reply = s.answerLocal(q, testHosts()[0].IP); reply == nil {
 				if _, err := q.upstreamQuestion().Pack(); err != nil {
 					t.Errorf("the question cannot be asked: %v", err)
 				}

@@ -34,9 +34,16 @@ type Host struct {
 	IP, IP6 netip.Addr
 }
 
+// known is what a hosts file says.
+type known struct {
+	hosts  []Host
+	others []Other
+}
+
 // hostFile is the form of a hosts file.
 type hostFile struct {
-	Hosts []hostEntry `json:"hosts"`
+	Hosts  []hostEntry  `json:"hosts"`
+	Others []otherEntry `json:"others,omitempty"`
 }
 
 type hostEntry struct {
@@ -50,13 +57,15 @@ type hostEntry struct {
 // service too, sees what was there before or all of the new. Writers may come together;
 // the last wins. Its folder must exist, and be searchable by the service's user when
 // one runs.
-func WriteHosts(path string, hosts []Host) error {
-	f := hostFile{Hosts: []hostEntry{}}
-	if err := checkHosts(hosts); err != nil {
+//
+// Others are networks whose names some of the hosts may know, too.
+func WriteHosts(path string, hosts []Host, others ...Other) error {
+	if err := (known{hosts, others}).check(); err != nil {
 		return fmt.Errorf("hosts file %s: %w", path, err)
 	}
-	for _, h := range hosts {
-		f.Hosts = append(f.Hosts, hostEntry{Name: h.Name, MAC: ipam.FormatMAC(h.MAC), IP: h.IP, IP6: h.IP6})
+	f := hostFile{Hosts: hostEntries(hosts)}
+	for _, o := range others {
+		f.Others = append(f.Others, o.entry())
 	}
 	text, err := json.MarshalIndent(f, "", "\t")
 	if err != nil {
@@ -66,6 +75,14 @@ func WriteHosts(path string, hosts []Host) error {
 		return fmt.Errorf("write hosts file %s: %w", path, err)
 	}
 	return nil
+}
+
+func hostEntries(hosts []Host) []hostEntry {
+	out := []hostEntry{}
+	for _, h := range hosts {
+		out = append(out, hostEntry{Name: h.Name, MAC: ipam.FormatMAC(h.MAC), IP: h.IP, IP6: h.IP6})
+	}
+	return out
 }
 
 // replaceFile gives a file new contents in one step. The file beside it, in which they
@@ -126,42 +143,57 @@ func flock(file *os.File) error {
 }
 
 // ReadHosts reads what WriteHosts has written.
-func ReadHosts(path string) ([]Host, error) {
+func ReadHosts(path string) ([]Host, []Other, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("hosts file: %w", err)
+		return nil, nil, fmt.Errorf("hosts file: %w", err)
 	}
 	defer file.Close()
-	hosts, err := readHosts(file)
+	k, err := readHosts(file)
 	if err != nil {
-		return nil, fmt.Errorf("hosts file %s: %w", path, err)
+		return nil, nil, fmt.Errorf("hosts file %s: %w", path, err)
 	}
-	return hosts, nil
+	return k.hosts, k.others, nil
 }
 
 // readHosts gives hosts only without an error.
-func readHosts(r io.Reader) ([]Host, error) {
+func readHosts(r io.Reader) (known, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxHostsFile+1))
 	if err != nil {
-		return nil, err
+		return known{}, err
 	}
 	if len(text) > maxHostsFile {
-		return nil, fmt.Errorf("larger than %d bytes", maxHostsFile)
+		return known{}, fmt.Errorf("larger than %d bytes", maxHostsFile)
 	}
 	var f hostFile
 	if err := json.Unmarshal(text, &f); err != nil {
-		return nil, err
+		return known{}, err
 	}
-	hosts := make([]Host, 0, len(f.Hosts))
-	for _, e := range f.Hosts {
+	var k known
+	if k.hosts, err = readEntries(f.Hosts); err != nil {
+		return known{}, err
+	}
+	for _, e := range f.Others {
+		o, err := e.other()
+		if err != nil {
+			return known{}, fmt.Errorf("network %q: %w", e.Name, err)
+		}
+		k.others = append(k.others, o)
+	}
+	if err := k.check(); err != nil {
+		return known{}, err
+	}
+	return k, nil
+}
+
+func readEntries(list []hostEntry) (hosts []Host, err error) {
+	hosts = make([]Host, 0, len(list))
+	for _, e := range list {
 		h := Host{Name: e.Name, IP: e.IP, IP6: e.IP6}
 		if h.MAC, err = ipam.ParseMAC(e.MAC); err != nil {
 			return nil, fmt.Errorf("host %q: %w", e.Name, err)
 		}
 		hosts = append(hosts, h)
-	}
-	if err := checkHosts(hosts); err != nil {
-		return nil, err
 	}
 	return hosts, nil
 }

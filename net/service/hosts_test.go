@@ -18,7 +18,7 @@ func TestHostsFile(t *testing.T) {
 		if err := WriteHosts(path, hosts); err != nil {
 			t.Fatal(err)
 		}
-		got, err := ReadHosts(path)
+		got, _, err := ReadHosts(path)
 		if err != nil || !reflect.DeepEqual(got, hosts) {
 			t.Errorf("%+v, %v; want %+v", got, err, hosts)
 		}
@@ -34,10 +34,10 @@ func TestHostsFile(t *testing.T) {
 	if err := WriteHosts(path, testHosts()); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := ReadHosts(path); err != nil || len(got) != 2 {
+	if got, _, err := ReadHosts(path); err != nil || len(got) != 2 {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if _, err := ReadHosts(path + ".no"); !os.IsNotExist(errUnwrap(err)) {
+	if _, _, err := ReadHosts(path + ".no"); !os.IsNotExist(errUnwrap(err)) {
 		t.Errorf("missing: %v", err)
 	}
 }
@@ -80,7 +80,7 @@ func TestHostsWritersTogether(t *testing.T) {
 			return
 		default:
 		}
-		hosts, err := ReadHosts(path)
+		hosts, _, err := ReadHosts(path)
 		if os.IsNotExist(errUnwrap(err)) {
 			continue
 		}
@@ -132,7 +132,7 @@ func TestHostsRefused(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := ReadHosts(path); err == nil {
+		if _, _, err := ReadHosts(path); err == nil {
 			t.Errorf("%.40q: no error", text)
 		}
 	}

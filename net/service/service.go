@@ -137,7 +137,7 @@ type Service struct {
 // newService makes a service without sockets.
 func newService(cfg Config) *Service {
 	s := &Service{
-		cfg: cfg, log: cfg.Log, domain: strings.ToLower(cfg.Network) + "." + TLD,
+		cfg: cfg, log: cfg.Log, domain: domainOf(cfg.Network),
 		asks:     newLimiter[[6]byte](asksRate, asksBurst, maxClients),
 		notes:    newLimiter[[6]byte](logRate, logBurst, maxClients),
 		queries:  newLimiter[netip.Addr](queriesRate, queriesBurst, maxClients),

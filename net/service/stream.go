@@ -94,7 +94,7 @@ func (s *Service) serveStream(ctx context.Context, c net.Conn, client netip.Addr
 func (s *Service) answerStream(ctx context.Context, b []byte, client netip.Addr) []byte {
 	q, reply := parseQuestion(b)
 	if q != nil {
-		reply = s.answerLocal(q)
+		reply = s.answerLocal(q, client)
 	}
 	if q != nil && reply == nil {
 		if s.forwards.enter(client) {

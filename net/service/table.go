@@ -12,32 +12,71 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gureum/gureum/net/ipam"
 )
 
-// table is the hosts of a network by what is asked for. It is never changed.
+// table is what a hosts file says, by what is asked for. It is never changed.
 type table struct {
-	byMAC  map[[6]byte]Host
+	byMAC map[[6]byte]Host
+	names
+	// sees has the other networks that a machine is on, by the addresses that it has here.
+	sees map[netip.Addr][]realm
+}
+
+// names are the hosts of a network.
+type names struct {
 	byName map[string][]Host // lower case; a machine with two ports here has two
 	byIP   map[netip.Addr]Host
 	inner  map[string]bool // "b.c" and "c" of a host "a.b.c": there are names below
 }
 
-func newTable(hosts []Host) *table {
-	t := &table{byMAC: make(map[[6]byte]Host, len(hosts)), byName: make(map[string][]Host, len(hosts)), byIP: make(map[netip.Addr]Host, 2*len(hosts)), inner: map[string]bool{}}
-	for _, h := range hosts {
+// realm is a network as DNS has it.
+type realm struct {
+	domain            string // NETWORK.internal, lower case
+	subnet, subnet6   netip.Prefix
+	gateway, gateway6 netip.Addr
+	*names
+}
+
+func newTable(k known) *table {
+	t := &table{byMAC: make(map[[6]byte]Host, len(k.hosts)), names: newNames(k.hosts), sees: map[netip.Addr][]realm{}}
+	for _, h := range k.hosts {
 		h.Name = strings.ToLower(h.Name)
 		t.byMAC[h.MAC] = h
-		t.byName[h.Name] = append(t.byName[h.Name], h)
-		for _, a := range []netip.Addr{h.IP, h.IP6} {
-			if a.IsValid() {
-				t.byIP[a] = h
+	}
+	for _, o := range k.others {
+		r := o.realm()
+		for _, mac := range o.Askers {
+			h, is := t.byMAC[mac]
+			if !is {
+				continue
 			}
-		}
-		for _, rest, more := strings.Cut(h.Name, "."); more; _, rest, more = strings.Cut(rest, ".") {
-			t.inner[rest] = true
+			for _, a := range []netip.Addr{h.IP, h.IP6, ipam.LinkLocal(mac)} {
+				if a.IsValid() {
+					t.sees[a] = append(t.sees[a], r)
+				}
+			}
 		}
 	}
 	return t
+}
+
+func newNames(hosts []Host) names {
+	n := names{make(map[string][]Host, len(hosts)), make(map[netip.Addr]Host, 2*len(hosts)), map[string]bool{}}
+	for _, h := range hosts {
+		h.Name = strings.ToLower(h.Name)
+		n.byName[h.Name] = append(n.byName[h.Name], h)
+		for _, a := range []netip.Addr{h.IP, h.IP6} {
+			if a.IsValid() {
+				n.byIP[a] = h
+			}
+		}
+		for _, rest, more := strings.Cut(h.Name, "."); more; _, rest, more = strings.Cut(rest, ".") {
+			n.inner[rest] = true
+		}
+	}
+	return n
 }
 
 // hostStore follows a hosts file. It looks at the file's identity at each question, one
@@ -76,7 +115,7 @@ func openHosts(path string, log *slog.Logger) (*hostStore, error) {
 		return nil, fmt.Errorf("folder of hosts file %s: %w", path, err)
 	}
 	s := &hostStore{dir: dir, name: filepath.Base(path), log: log}
-	s.seen.Store(&hostState{version: fileVersion{missing: true}, table: newTable(nil)})
+	s.seen.Store(&hostState{version: fileVersion{missing: true}, table: newTable(known{})})
 	return s, nil
 }
 
@@ -98,12 +137,12 @@ func (s *hostStore) current() *table {
 		return seen.table
 	}
 	next := &hostState{version: version, table: seen.table}
-	hosts, err := s.read()
+	k, err := s.read()
 	switch {
 	case err == nil:
-		next.table = newTable(hosts)
+		next.table = newTable(k)
 	case errors.Is(err, os.ErrNotExist):
-		next.table = newTable(nil)
+		next.table = newTable(known{})
 	default:
 		s.log.Error("hosts file is not read: the service goes on with what it knows", "file", s.name, "error", err)
 	}
@@ -119,10 +158,10 @@ func (s *hostStore) version() fileVersion {
 	return fileVersion{dev: st.Dev, ino: st.Ino, size: st.Size, mtime: st.Mtim, ctime: st.Ctim}
 }
 
-func (s *hostStore) read() ([]Host, error) {
+func (s *hostStore) read() (known, error) {
 	fd, err := unix.Openat(s.dir, s.name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, err
+		return known{}, err
 	}
 	file := os.NewFile(uintptr(fd), s.name)
 	defer file.Close()

@@ -24,11 +24,12 @@ type local struct {
 	rcode  int
 	answer []dns.RR
 	zone   string // whose SOA goes with an answer that is none; "" is no SOA
+	domain string // of the realm that it is from
 }
 
-// lookup answers questions for which no other server is asked. ok says whether a
-// question is one.
-func (s *Service) lookup(q dns.Question) (a local, ok bool) {
+// lookup answers questions for which no other server is asked, to one who asks from an
+// address. ok says whether a question is one.
+func (s *Service) lookup(q dns.Question, client netip.Addr) (a local, ok bool) {
 	name := dns.CanonicalName(q.Name)
 	switch {
 	case name == "localhost." || strings.HasSuffix(name, ".localhost."):
@@ -36,61 +37,78 @@ func (s *Service) lookup(q dns.Question) (a local, ok bool) {
 		a = local{answer: addresses(q, netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback())}
 		return a, true
 	case dns.IsSubDomain(TLD+".", name):
-		return s.lookupInternal(q, name), true
+		return lookupInternal(q, name, s.realms(client)), true
 	case strings.HasSuffix(name, ".in-addr.arpa.") || strings.HasSuffix(name, ".ip6.arpa."):
-		return s.lookupReverse(q, name)
+		return lookupReverse(q, name, s.realms(client))
 	case strings.Count(name, ".") == 1 && name != ".":
-		return s.lookupBare(q, name)
+		return lookupBare(q, name, s.realms(client))
 	}
 	return local{}, false
 }
 
-// lookupInternal answers for names below TLD, all of which are ours: other networks'
-// do not exist here.
-func (s *Service) lookupInternal(q dns.Question, name string) local {
-	domain := s.domain + "."
-	if !dns.IsSubDomain(domain, name) {
-		if name == TLD+"." {
-			return s.apex(q, name)
-		}
-		return local{rcode: dns.RcodeNameError, zone: TLD + "."}
-	}
-	if name == domain {
-		return s.apex(q, name)
-	}
+// realms are the networks whose names one who asks may know: this one, and then the others
+// that its machine is on.
+func (s *Service) realms(client netip.Addr) []realm {
 	t := s.hosts.current()
-	relative := strings.TrimSuffix(name, "."+domain)
-	if list := s.find(t, relative); list != nil {
-		return local{answer: addresses(q, list...), zone: domain}
+	own := realm{s.domain, s.cfg.Subnet, s.cfg.Subnet6, s.gateway, s.gateway6, &t.names}
+	return append([]realm{own}, t.sees[client.WithZone("")]...)
+}
+
+// lookupInternal answers for names below TLD, all of which are ours: networks that the
+// asker is not on do not exist for it.
+func lookupInternal(q dns.Question, name string, realms []realm) local {
+	for _, r := range realms {
+		if dns.IsSubDomain(r.domain+".", name) {
+			return r.lookup(q, name)
+		}
 	}
-	if t.inner[relative] {
-		return local{zone: domain}
+	if name == TLD+"." {
+		return realms[0].apex(q, name)
 	}
-	return local{rcode: dns.RcodeNameError, zone: domain}
+	return local{rcode: dns.RcodeNameError, zone: TLD + ".", domain: realms[0].domain}
+}
+
+// lookup answers for a name in the realm's domain.
+func (r realm) lookup(q dns.Question, name string) local {
+	zone := r.domain + "."
+	if name == zone {
+		return r.apex(q, name)
+	}
+	relative := strings.TrimSuffix(name, "."+zone)
+	if list := r.find(relative); list != nil {
+		return local{answer: addresses(q, list...), zone: zone, domain: r.domain}
+	}
+	if r.inner[relative] {
+		return local{zone: zone, domain: r.domain}
+	}
+	return local{rcode: dns.RcodeNameError, zone: zone, domain: r.domain}
 }
 
 // find gives the addresses of a name; nil is no such name.
-func (s *Service) find(t *table, name string) []netip.Addr {
+func (r realm) find(name string) []netip.Addr {
 	var list []netip.Addr
-	for _, h := range t.byName[name] {
+	for _, h := range r.byName[name] {
 		list = append(list, h.IP, h.IP6)
 	}
 	if list == nil && name == gatewayName {
-		list = []netip.Addr{s.gateway, s.gateway6}
+		list = []netip.Addr{r.gateway, r.gateway6}
 	}
 	return list
 }
 
-// lookupBare answers for names without a dot. They might be top-level domains, so
-// questions about domains go on; those for addresses do not, since nothing outside has
-// such a name, and nobody outside need learn what machines are called here.
-func (s *Service) lookupBare(q dns.Question, name string) (local, bool) {
+// lookupBare answers for names without a dot, of the first network that has them. They
+// might be top-level domains, so questions about domains go on; those for addresses do not,
+// since nothing outside has such a name, and nobody outside need learn what machines are
+// called here.
+func lookupBare(q dns.Question, name string, realms []realm) (local, bool) {
 	switch q.Qtype {
 	case dns.TypeNS, dns.TypeSOA, dns.TypeDS, dns.TypeDNSKEY:
 		return local{}, false
 	}
-	if list := s.find(s.hosts.current(), strings.TrimSuffix(name, ".")); list != nil {
-		return local{answer: addresses(q, list...), zone: name}, true
+	for _, r := range realms {
+		if list := r.find(strings.TrimSuffix(name, ".")); list != nil {
+			return local{answer: addresses(q, list...), zone: name, domain: r.domain}, true
+		}
 	}
 	if q.Qtype == dns.TypeA || q.Qtype == dns.TypeAAAA {
 		// That there is nothing below the name would be wrong to say (RFC 8020).
@@ -99,42 +117,50 @@ func (s *Service) lookupBare(q dns.Question, name string) (local, bool) {
 	return local{}, false
 }
 
-// lookupReverse answers for addresses in the network's subnets.
-func (s *Service) lookupReverse(q dns.Question, name string) (local, bool) {
+// lookupReverse answers for addresses in the networks' subnets.
+func lookupReverse(q dns.Question, name string, realms []realm) (local, bool) {
 	p, ok := reversePrefix(name)
 	if !ok {
 		return local{}, false
 	}
-	subnet, step := s.cfg.Subnet, 8
-	if p.Addr().Is6() {
-		subnet, step = s.cfg.Subnet6, 4
+	for _, r := range realms {
+		subnet, step := r.subnet, 8
+		if p.Addr().Is6() {
+			subnet, step = r.subnet6, 4
+		}
+		if subnet.IsValid() && p.Bits() >= subnet.Bits() && subnet.Contains(p.Addr()) {
+			return r.reverse(q, name, p, subnet, step), true
+		}
 	}
-	if !subnet.IsValid() || p.Bits() < subnet.Bits() || !subnet.Contains(p.Addr()) {
-		return local{}, false
-	}
+	return local{}, false
+}
+
+// reverse answers for addresses in one of the realm's subnets, whose names have labels of
+// step bits.
+func (r realm) reverse(q dns.Question, name string, p, subnet netip.Prefix, step int) local {
 	// A zone has a name only at whole labels.
 	cut := (subnet.Bits() + step - 1) / step * step
 	zone := reverseName(p.Addr(), cut, step)
 	if name == zone && !p.IsSingleIP() {
-		return s.apex(q, zone), true
+		return r.apex(q, zone)
 	}
 	if !p.IsSingleIP() {
-		return local{zone: zone}, true
+		return local{zone: zone, domain: r.domain}
 	}
 	target := ""
-	if h, ok := s.hosts.current().byIP[p.Addr()]; ok {
+	if h, ok := r.byIP[p.Addr()]; ok {
 		target = h.Name
-	} else if p.Addr() == s.gateway || p.Addr() == s.gateway6 {
+	} else if p.Addr() == r.gateway || p.Addr() == r.gateway6 {
 		target = gatewayName
 	}
 	if target == "" {
-		return local{rcode: dns.RcodeNameError, zone: zone}, true
+		return local{rcode: dns.RcodeNameError, zone: zone, domain: r.domain}
 	}
-	a := local{zone: zone}
+	a := local{zone: zone, domain: r.domain}
 	if q.Qtype == dns.TypePTR || q.Qtype == dns.TypeANY {
-		a.answer = []dns.RR{&dns.PTR{Hdr: header(q.Name, dns.TypePTR), Ptr: target + "." + s.domain + "."}}
+		a.answer = []dns.RR{&dns.PTR{Hdr: header(q.Name, dns.TypePTR), Ptr: target + "." + r.domain + "."}}
 	}
-	return a, true
+	return a
 }
 
 // reversePrefix reads what addresses a name in in-addr.arpa or ip6.arpa stands for.
@@ -195,22 +221,22 @@ func reverseName(a netip.Addr, bits, step int) string {
 }
 
 // apex answers for the name of a zone itself.
-func (s *Service) apex(q dns.Question, zone string) local {
-	a := local{zone: zone}
+func (r realm) apex(q dns.Question, zone string) local {
+	a := local{zone: zone, domain: r.domain}
 	switch q.Qtype {
 	case dns.TypeSOA, dns.TypeANY:
-		a.answer = []dns.RR{s.soa(q.Name)}
+		a.answer = []dns.RR{soa(q.Name, r.domain)}
 	case dns.TypeNS:
-		a.answer = []dns.RR{&dns.NS{Hdr: header(q.Name, dns.TypeNS), Ns: gatewayName + "." + s.domain + "."}}
+		a.answer = []dns.RR{&dns.NS{Hdr: header(q.Name, dns.TypeNS), Ns: gatewayName + "." + r.domain + "."}}
 	}
 	return a
 }
 
-func (s *Service) soa(zone string) dns.RR {
+func soa(zone, domain string) dns.RR {
 	h := header(zone, dns.TypeSOA)
 	h.Ttl = negativeTTL // RFC 2308, section 3
 	return &dns.SOA{
-		Hdr: h, Ns: gatewayName + "." + s.domain + ".", Mbox: "hostmaster." + s.domain + ".",
+		Hdr: h, Ns: gatewayName + "." + domain + ".", Mbox: "hostmaster." + domain + ".",
 		Serial: 1, Refresh: 3600, Retry: 600, Expire: 86400, Minttl: negativeTTL, // nobody transfers the zone
 	}
 }

@@ -32,9 +32,15 @@ func edns(size uint16, do bool) func(*dns.Msg) {
 // answerOf runs a question through what needs no upstream; nil is one that does.
 func answerOf(t *testing.T, s *Service, b []byte) *dns.Msg {
 	t.Helper()
+	return answerTo(t, s, testHosts()[0].IP, b)
+}
+
+// answerTo is answerOf a question from an address.
+func answerTo(t *testing.T, s *Service, client netip.Addr, b []byte) *dns.Msg {
+	t.Helper()
 	q, reply := parseQuestion(b)
 	if q != nil {
-		reply = s.answerLocal(q)
+		reply = s.answerLocal(q, client)
 	}
 	if reply == nil {
 		return nil

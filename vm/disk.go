@@ -184,3 +184,14 @@ func (m *Machine) ResizeDisk(id string, size int64) error {
 	}
 	return inputErrorf("disk %q: the machine has none of that id", id)
 }
+
+// LimitDisk changes the limit of disk n.
+func (m *Machine) LimitDisk(n int, limit ratelimit.Config) error {
+	if n < 0 || n >= len(m.disks) {
+		return inputErrorf("disk %d: the machine has %d", n, len(m.disks))
+	}
+	if err := m.disks[n].SetLimit(limit); err != nil {
+		return inputErrorf("disk %d: %w", n, err)
+	}
+	return nil
+}

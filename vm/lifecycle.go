@@ -28,7 +28,7 @@ func (m *Machine) Start() error {
 		return &HostError{fmt.Errorf("start the virtual CPUs: %w", err)}
 	}
 	m.state = Running
-	m.trim = time.AfterFunc(trimDelay, trim)
+	m.trim = time.AfterFunc(trimDelay, m.Trim)
 	go m.supervise()
 	m.notify(EventStarted)
 	return nil

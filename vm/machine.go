@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -35,6 +36,7 @@ type Machine struct {
 
 	mu       sync.Mutex
 	state    State
+	maps     *os.File      // /proc/self/maps, for trim
 	trim     *time.Timer   // of a machine that was started
 	ended    chan Outcome  // of capacity 1: the first end that was asked for
 	stopped  chan struct{} // closed when the machine is Stopped
@@ -62,6 +64,9 @@ func New(config Config) (*Machine, error) {
 		stopped: make(chan struct{}),
 	}
 	m.console.sink = newConsoleSink(config.Console)
+	if m.maps, err = os.Open("/proc/self/maps"); err != nil {
+		return nil, errors.Join(hostErrorf("%w: is /proc mounted?", err), m.release())
+	}
 	if err := m.build(); err != nil {
 		return nil, errors.Join(err, m.release())
 	}
@@ -244,6 +249,9 @@ func (m *Machine) release() error {
 	}
 	if m.memory != nil {
 		errs = append(errs, m.memory.Close())
+	}
+	if m.maps != nil {
+		errs = append(errs, m.maps.Close())
 	}
 	return errors.Join(append(errs, m.image.Close())...)
 }

@@ -232,6 +232,21 @@ func (m *Machine) SetLink(n int, up bool) error {
 	return m.nics[n].SetLink(up)
 }
 
+// LimitNIC changes the limits of network interface n.
+func (m *Machine) LimitNIC(n int, rx, tx ratelimit.Config) error {
+	if n < 0 || n >= len(m.nics) {
+		return inputErrorf("network interface %d: the machine has %d", n, len(m.nics))
+	}
+	err := m.nics[n].SetLimit(rx, tx)
+	if errors.Is(err, virtionet.ErrKernel) {
+		return inputErrorf("network interface %d: %w: start the machine with vhost=off", n, err)
+	}
+	if err != nil {
+		return inputErrorf("network interface %d: %w", n, err)
+	}
+	return nil
+}
+
 // NICState is a network interface as it is now.
 type NICState struct {
 	// MAC is the address that the guest uses.

@@ -2,6 +2,7 @@ package vm
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/gureum/gureum/virtio"
@@ -20,6 +21,11 @@ type Share struct {
 	Tag string
 	// ReadOnly keeps the guest from changing anything in it.
 	ReadOnly bool
+	// Root, if it is not nil, is the folder, opened by someone else; New takes it over.
+	// Dir is its name then.
+	Root *os.File
+	// Owner is who owns files in Root and who shall for the guest.
+	Owner fs.Owner
 }
 
 // maxShares bounds the shares of a machine.
@@ -61,7 +67,12 @@ func fileKind(mode os.FileMode) string {
 func (m *Machine) newShares() ([]virtio.Device, error) {
 	var devices []virtio.Device
 	for _, s := range m.config.Shares {
-		d, err := fs.New(fs.Config{Dir: s.Dir, Tag: s.Tag, ReadOnly: s.ReadOnly})
+		c := fs.Config{Dir: s.Dir, Tag: s.Tag, ReadOnly: s.ReadOnly, Owner: s.Owner}
+		if s.Root != nil {
+			c.Dir = fmt.Sprintf("/proc/self/fd/%d", s.Root.Fd())
+			defer s.Root.Close()
+		}
+		d, err := fs.New(c)
 		var path *os.PathError
 		if errors.As(err, &path) {
 			return devices, inputErrorf("share: %w", err)

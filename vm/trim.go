@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -16,60 +16,79 @@ import (
 // Machines that live for a moment spare themselves that.
 const trimDelay = time.Second
 
+// Trim gives back to the host what this process took for a while and does not need now:
+// see trim, which every machine does once by itself, a second after its start. It is for
+// processes that live long after more than that.
+func (m *Machine) Trim() { trim(io.NewSectionReader(m.maps, 0, maxMaps)) }
+
+// maxMaps is more than any /proc/self/maps has, in bytes.
+const maxMaps = 1 << 30
+
 // trim gives back to the host what was needed to make the machine and is not needed
 // to run it: free parts of the heap, and those pages of the program that were used
-// for the start. What turns out to be needed comes back from the page cache.
-func trim() {
-	if err := trimProcess(); err != nil {
+// for the start. What turns out to be needed comes back from the page cache. maps is
+// /proc/self/maps, opened beforehand, as a jailed process has no such file.
+func trim(maps io.Reader) {
+	if err := trimProcess(maps); err != nil {
 		slog.Debug("give back memory after the start", "error", err)
 	}
 }
 
-func trimProcess() error {
+func trimProcess(maps io.Reader) error {
 	// First, as it reads much of the program.
 	debug.FreeOSMemory()
-	maps, err := os.Open("/proc/self/maps")
+	all, err := readMappings(maps)
 	if err != nil {
 		return err
 	}
-	defer maps.Close()
-	program, err := os.Readlink("/proc/self/exe")
-	if err != nil {
-		return err
+	program := fileAt(all, codeAddress())
+	if program == "" {
+		return errors.New("memory map: the program is not in it")
 	}
 	var errs []error
-	for m, err := range mappings(maps) {
-		if err != nil {
-			return errors.Join(append(errs, err)...)
-		}
-		if m.path == program && !m.writable {
+	for _, m := range all {
+		if m.file == program && !m.writable {
 			errs = append(errs, dropPages(m))
 		}
 	}
 	return errors.Join(errs...)
 }
 
+// codeAddress is an address in the program.
+func codeAddress() uint64 {
+	pc, _, _, _ := runtime.Caller(0)
+	return uint64(pc)
+}
+
+// fileAt is the file that is mapped at an address; "" for none. The file's name would not
+// do: what it is depends on which part of the host's files the process sees.
+func fileAt(all []mapping, address uint64) string {
+	for _, m := range all {
+		if address >= m.start && address < m.end {
+			return m.file
+		}
+	}
+	return ""
+}
+
 // mapping is a line of /proc/PID/maps (proc_pid_maps(5)).
 type mapping struct {
 	start, end uint64
 	writable   bool
-	path       string
+	file       string // device and inode; "" for none
 }
 
-// mappings reads /proc/PID/maps. An error is the last thing it gives.
-func mappings(r io.Reader) func(yield func(mapping, error) bool) {
-	return func(yield func(mapping, error) bool) {
-		lines := bufio.NewScanner(r)
-		for lines.Scan() {
-			m, err := parseMapping(lines.Text())
-			if !yield(m, err) || err != nil {
-				return
-			}
+func readMappings(r io.Reader) ([]mapping, error) {
+	var all []mapping
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		m, err := parseMapping(lines.Text())
+		if err != nil {
+			return nil, err
 		}
-		if err := lines.Err(); err != nil {
-			yield(mapping{}, err)
-		}
+		all = append(all, m)
 	}
+	return all, lines.Err()
 }
 
 // parseMapping reads a line such as
@@ -85,9 +104,8 @@ func parseMapping(line string) (mapping, error) {
 		return mapping{}, fmt.Errorf("memory map: %q: no addresses", line)
 	}
 	m.writable = strings.Contains(fields[1], "w")
-	// A path can have spaces; everything before it cannot.
-	if i := strings.IndexByte(line, '/'); i >= 0 {
-		m.path = line[i:]
+	if fields[4] != "0" {
+		m.file = fields[3] + " " + fields[4]
 	}
 	return m, nil
 }

@@ -2,6 +2,7 @@ package vm
 
 import (
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,16 +13,19 @@ func TestMappingsAreRead(t *testing.T) {
 		"c000000000-c000400000 rw-p 00000000 00:00 0 \n" +
 		"7ffd5-7ffd6 r--p 00000000 00:00 0                                  [vvar]\n"
 	want := []mapping{
-		{0x400000, 0x7f1000, false, "/usr/bin/with space"},
+		{0x400000, 0x7f1000, false, "08:02 173521"},
 		{0xc000000000, 0xc000400000, true, ""},
 		{0x7ffd5, 0x7ffd6, false, ""},
 	}
-	i := 0
-	for m, err := range mappings(strings.NewReader(maps)) {
-		if err != nil || m != want[i] {
-			t.Errorf("line %d: %+v, %v, want %+v", i, m, err, want[i])
-		}
-		i++
+	all, err := readMappings(strings.NewReader(maps))
+	if err != nil || !slices.Equal(all, want) {
+		t.Errorf("%+v, %v, want %+v", all, err, want)
+	}
+	if file := fileAt(all, 0x401000); file != "08:02 173521" {
+		t.Errorf("at 0x401000: %q", file)
+	}
+	if file := fileAt(all, 0x7f1000); file != "" {
+		t.Errorf("behind it: %q", file)
 	}
 	for _, bad := range []string{"", "x", "1-2 r--p 0 0", "zz-1 r--p 0 00:00 0", "2-1 r--p 0 00:00 0"} {
 		if _, err := parseMapping(bad); err == nil {
@@ -33,7 +37,12 @@ func TestMappingsAreRead(t *testing.T) {
 // TestTrimGivesProgramPagesBack looks at what this process has resident of files.
 func TestTrimGivesProgramPagesBack(t *testing.T) {
 	before := residentProgram(t)
-	if err := trimProcess(); err != nil {
+	maps, err := os.Open("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer maps.Close()
+	if err := trimProcess(maps); err != nil {
 		t.Fatal(err)
 	}
 	if after := residentProgram(t); after >= before {

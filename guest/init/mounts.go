@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -72,9 +73,20 @@ func (g *guest) prepare() {
 	try("host name", unix.Sethostname([]byte(g.cfg.hostname)))
 	loopbackUp()
 	setUpNetworks(g.cfg.networks)
+	letIdle()
 	// From here on Ctrl-Alt-Del is a signal to us and not an instant reset.
 	try("Ctrl-Alt-Del", unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF))
 	g.watchButtons()
+}
+
+// letIdle keeps the kernel from waking twice a second to see whether memory should be
+// compacted ahead of need, which counts where there are hundreds of guests. By the command
+// line it would cost a tenth of the boot.
+func letIdle() {
+	err := os.WriteFile("/proc/sys/vm/compaction_proactiveness", []byte("0"), 0)
+	if !errors.Is(err, os.ErrNotExist) { // before Linux 5.9
+		try("proactive compaction", err)
+	}
 }
 
 // mountShares mounts folders of the host (virtiofs).

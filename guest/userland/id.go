@@ -3,7 +3,7 @@
 package userland
 
 const (
-	archiveID   = "64c2376a2b6caea1afaeb14b8302baaebdd401829a27ea87c22a86ccf7739db7"
+	archiveID   = "de2f7c5869fbb31c44a8498a1816e11bbaaa91dff0d41ee0518cd22d920686b4"
 	archiveSize = 4169728
 	overlaySize = 2142208
 )

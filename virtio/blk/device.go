@@ -83,7 +83,7 @@ type Device struct {
 	blockSize uint32
 	engine    Engine
 	useRing   bool
-	throttle  *throttle
+	throttle  atomic.Pointer[throttle] // nil without a limit
 	log       *slog.Logger
 
 	writeback atomic.Bool // the driver's wish, section 5.2.5.2
@@ -127,9 +127,7 @@ func New(cfg Config) (*Device, error) {
 	if err := d.chooseEngine(); err != nil {
 		return nil, err
 	}
-	if cfg.Limiter != nil {
-		d.throttle = &throttle{limiter: cfg.Limiter}
-	}
+	d.setLimiter(cfg.Limiter)
 	d.writeback.Store(true)
 	return d, nil
 }

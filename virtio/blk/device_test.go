@@ -555,3 +555,25 @@ func TestAlignedBuffers(t *testing.T) {
 		}
 	})
 }
+
+// TestLimitChanges takes a limit away while a request waits for it.
+func TestLimitChanges(t *testing.T) {
+	hour := ratelimit.Config{Ops: ratelimit.Bucket{Size: 1, Refill: time.Hour}}
+	g := start(t, Config{Disk: &memDisk{data: make([]byte, mib)}})
+	if err := g.dev.SetLimit(hour); err != nil {
+		t.Fatal(err)
+	}
+	g.submit(0, typeIn, 0, nil, 512)
+	last := g.submit(0, typeIn, 0, nil, 512)
+	g.Queue(0).Kick()
+	for g.dev.Stats().Throttled == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if err := g.dev.SetLimit(ratelimit.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	g.Queue(0).Wait(last)
+	if err := g.dev.SetLimit(ratelimit.Config{Ops: ratelimit.Bucket{Burst: 1}}); err == nil {
+		t.Error("a burst without a size is taken")
+	}
+}

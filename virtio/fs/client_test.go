@@ -47,7 +47,12 @@ type client struct {
 
 func newClient(t testing.TB, dir string, readOnly bool) *client {
 	t.Helper()
-	dev, err := New(Config{Dir: dir, Tag: "tag", ReadOnly: readOnly})
+	return newClientOf(t, Config{Dir: dir, Tag: "tag", ReadOnly: readOnly})
+}
+
+func newClientOf(t testing.TB, config Config) *client {
+	t.Helper()
+	dev, err := New(config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,39 @@ type Config struct {
 	Tag string
 	// ReadOnly keeps the guest from changing anything.
 	ReadOnly bool
+	// Owner renames one user and one group for the guest.
+	Owner Owner
+}
+
+// Owner is a user and a group of files as this process sees them, and as the guest does:
+// a mount may map them to those of this process (mount_setattr(2), MOUNT_ATTR_IDMAP). The
+// zero value renames nobody.
+type Owner struct {
+	UID, GID     uint32
+	AsUID, AsGID uint32
+}
+
+// shown is what the guest sees of an owner.
+func (o Owner) shown(uid, gid uint32) (asUID, asGID uint32) {
+	if uid == o.UID {
+		uid = o.AsUID
+	}
+	if gid == o.GID {
+		gid = o.AsGID
+	}
+	return uid, gid
+}
+
+// meant is who the guest means by an owner.
+func (o Owner) meant(asUID, asGID int) (uid, gid int) {
+	uid, gid = asUID, asGID
+	if asUID == int(o.AsUID) {
+		uid = int(o.UID)
+	}
+	if asGID == int(o.AsGID) {
+		gid = int(o.GID)
+	}
+	return uid, gid
 }
 
 // Device is a shared folder. It implements virtio.Device.
@@ -46,7 +79,7 @@ func New(c Config) (*Device, error) {
 	if err := CheckTag(c.Tag); err != nil {
 		return nil, err
 	}
-	s, err := newServer(c.Dir, c.ReadOnly)
+	s, err := newServer(c)
 	if err != nil {
 		return nil, err
 	}

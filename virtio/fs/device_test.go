@@ -386,7 +386,7 @@ func FuzzRequest(f *testing.F) {
 		f.Add(s, request(14, 2, u32(0, 0)), uint16(4096))
 	}
 	dir := tree(f)
-	s, err := newServer(dir, false)
+	s, err := newServer(Config{Dir: dir})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -419,7 +419,7 @@ func FuzzRequest(f *testing.F) {
 
 // TestSteadyStateDoesNotAllocate holds that of what guests ask most.
 func TestSteadyStateDoesNotAllocate(t *testing.T) {
-	s, err := newServer(tree(t), false)
+	s, err := newServer(Config{Dir: tree(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -448,5 +448,32 @@ func TestSteadyStateDoesNotAllocate(t *testing.T) {
 		if n := testing.AllocsPerRun(200, func() { ask(req) }); n != 0 {
 			t.Errorf("%s: %v allocations", what, n)
 		}
+	}
+}
+
+// TestOwnerIsRenamed has files of this process's user belong to another for the guest.
+func TestOwnerIsRenamed(t *testing.T) {
+	dir := tree(t)
+	self := Owner{UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), AsUID: 1234, AsGID: 5678}
+	c := newClientOf(t, Config{Dir: dir, Tag: "tag", Owner: self})
+	node := c.node("file")
+	owner := func() (uid, gid uint32) {
+		attr := c.must(3, node, u32(0, 0, 0, 0))[16:] // behind how long they are valid
+		return binary.LittleEndian.Uint32(attr[68:]), binary.LittleEndian.Uint32(attr[72:])
+	}
+	if uid, gid := owner(); uid != 1234 || gid != 5678 {
+		t.Errorf("owner %d, %d", uid, gid)
+	}
+	chown := func(uid, gid uint32) unix.Errno {
+		in := cat(u32(setUID|setGID, 0), u64(0, 0, 0, 0, 0, 0), u32(0, 0, 0, 0, 0, uid, gid, 0))
+		_, errno := c.call(4, node, in)
+		return errno
+	}
+	if errno := chown(1234, 5678); errno != 0 {
+		t.Errorf("to its owner: %v", errno)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(dir, "file"), &st); err != nil || st.Uid != self.UID || st.Gid != self.GID {
+		t.Errorf("on the host: %d, %d, %v", st.Uid, st.Gid, err)
 	}
 }

@@ -107,6 +107,7 @@ func (w *worker) chown(n *node, s *setattrIn) unix.Errno {
 	if uid < 0 && gid < 0 {
 		return 0
 	}
+	uid, gid = w.owner.meant(uid, gid)
 	return errnoOf(unix.Fchownat(n.fd, "", uid, gid, unix.AT_EMPTY_PATH))
 }
 
@@ -165,17 +166,24 @@ const (
 	xattrMax    = 64 << 10 // XATTR_SIZE_MAX
 )
 
-// xattrNode gives the request's node with a path by which its attributes can be had.
-func (w *worker) xattrNode() (*node, string, unix.Errno) {
+// onXattrs calls f with a descriptor of the request's node that its attributes can be had
+// by. One of O_PATH does not do, and a path would need /proc, which a jailed process has
+// not.
+func (w *worker) onXattrs(f func(fd int) error) unix.Errno {
 	n, errno := w.node()
 	if errno != 0 {
-		return nil, "", errno
+		return errno
 	}
+	defer w.nodes.put(n)
 	if !n.isFile() && !n.isDir() {
-		w.nodes.put(n)
-		return nil, "", unix.EOPNOTSUPP
+		return unix.EOPNOTSUPP
 	}
-	return n, "/proc/self/fd/" + procName(n.fd), 0
+	fd, err := unix.Openat(w.proc, procName(n.fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return errnoOf(err)
+	}
+	defer unix.Close(fd)
+	return errnoOf(f(fd))
 }
 
 // xattrName takes an attribute's name off the arguments. Only those of users are served.
@@ -205,12 +213,8 @@ func (w *worker) setxattr() (int, unix.Errno) {
 	if w.chain.ReadAt(value, off) < len(value) {
 		return 0, unix.EINVAL
 	}
-	n, path, errno := w.xattrNode()
-	if errno != 0 {
-		return 0, errno
-	}
-	defer w.nodes.put(n)
-	return 0, errnoOf(unix.Setxattr(path, name, value, int(flags&(unix.XATTR_CREATE|unix.XATTR_REPLACE))))
+	how := int(flags & (unix.XATTR_CREATE | unix.XATTR_REPLACE))
+	return 0, w.onXattrs(func(fd int) error { return unix.Fsetxattr(fd, name, value, how) })
 }
 
 // answerXattr answers with a value, or its size when none is wanted.
@@ -236,15 +240,14 @@ func (w *worker) getxattr() (int, unix.Errno) {
 	if errno != 0 {
 		return 0, errno
 	}
-	n, path, errno := w.xattrNode()
+	value := make([]byte, xattrMax)
+	k := 0
+	errno = w.onXattrs(func(fd int) (err error) {
+		k, err = unix.Fgetxattr(fd, name, value)
+		return err
+	})
 	if errno != 0 {
 		return 0, errno
-	}
-	defer w.nodes.put(n)
-	value := make([]byte, xattrMax)
-	k, err := unix.Getxattr(path, name, value)
-	if err != nil {
-		return 0, errnoOf(err)
 	}
 	return 0, w.answerXattr(wanted, value[:k])
 }
@@ -254,15 +257,14 @@ func (w *worker) listxattr() (int, unix.Errno) {
 	if w.args.bad {
 		return 0, unix.EINVAL
 	}
-	n, path, errno := w.xattrNode()
+	list := make([]byte, xattrMax)
+	k := 0
+	errno := w.onXattrs(func(fd int) (err error) {
+		k, err = unix.Flistxattr(fd, list)
+		return err
+	})
 	if errno != 0 {
 		return 0, errno
-	}
-	defer w.nodes.put(n)
-	list := make([]byte, xattrMax)
-	k, err := unix.Listxattr(path, list)
-	if err != nil {
-		return 0, errnoOf(err)
 	}
 	var kept []byte
 	for name := range strings.SplitAfterSeq(string(list[:k]), "\x00") {
@@ -278,10 +280,5 @@ func (w *worker) removexattr() (int, unix.Errno) {
 	if errno != 0 {
 		return 0, errno
 	}
-	n, path, errno := w.xattrNode()
-	if errno != 0 {
-		return 0, errno
-	}
-	defer w.nodes.put(n)
-	return 0, errnoOf(unix.Removexattr(path, name))
+	return 0, w.onXattrs(func(fd int) error { return unix.Fremovexattr(fd, name) })
 }

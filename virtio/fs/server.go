@@ -37,16 +37,17 @@ type server struct {
 	root     int // O_PATH
 	proc     int // /proc/self/fd, by which descriptors are opened anew
 	readOnly bool
+	owner    Owner
 	nodes    *nodes
 	handles  *handles
 }
 
-func newServer(dir string, readOnly bool) (*server, error) {
-	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+func newServer(c Config) (*server, error) {
+	root, err := unix.Open(c.Dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
+		return nil, &os.PathError{Op: "open", Path: c.Dir, Err: err}
 	}
-	s := &server{root: root, proc: -1, readOnly: readOnly}
+	s := &server{root: root, proc: -1, readOnly: c.ReadOnly, owner: c.Owner}
 	if s.proc, err = unix.Open("/proc/self/fd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
 		return nil, errors.Join(fmt.Errorf("open /proc/self/fd: %w", err), s.close())
 	}
@@ -95,7 +96,7 @@ type worker struct {
 }
 
 func newWorker(s *server) *worker {
-	return &worker{server: s, out: make([]byte, outHeader+outSize)}
+	return &worker{server: s, reply: reply{owner: s.owner}, out: make([]byte, outHeader+outSize)}
 }
 
 var (

@@ -101,7 +101,10 @@ func (a *args) name() (string, unix.Errno) {
 }
 
 // reply is the body of an answer as it grows.
-type reply struct{ b []byte }
+type reply struct {
+	b     []byte
+	owner Owner
+}
 
 func (r *reply) u16(v uint16) { r.b = binary.LittleEndian.AppendUint16(r.b, v) }
 func (r *reply) u32(v uint32) { r.b = binary.LittleEndian.AppendUint32(r.b, v) }
@@ -119,9 +122,10 @@ func (r *reply) attr(st *unix.Stat_t) {
 	} {
 		r.u64(v)
 	}
+	uid, gid := r.owner.shown(st.Uid, st.Gid)
 	for _, v := range [...]uint32{
 		uint32(st.Atim.Nsec), uint32(st.Mtim.Nsec), uint32(st.Ctim.Nsec),
-		st.Mode, uint32(min(st.Nlink, 1<<32-1)), st.Uid, st.Gid, uint32(st.Rdev), uint32(st.Blksize), 0,
+		st.Mode, uint32(min(st.Nlink, 1<<32-1)), uid, gid, uint32(st.Rdev), uint32(st.Blksize), 0,
 	} {
 		r.u32(v)
 	}

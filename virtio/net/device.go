@@ -93,7 +93,8 @@ func New(cfg Config) (*Device, error) {
 		d.sizes = append(d.sizes, cfg.QueueSize)
 	}
 	d.sizes = append(d.sizes, controlQueueSize)
-	d.rxLimit.tokens, d.txLimit.tokens = ratelimit.New(cfg.RX), ratelimit.New(cfg.TX)
+	d.rxLimit.tokens.Store(ratelimit.New(cfg.RX))
+	d.txLimit.tokens.Store(ratelimit.New(cfg.TX))
 	d.link.Store(true)
 	return d, nil
 }

@@ -145,3 +145,29 @@ func TestSendLimit(t *testing.T) {
 		t.Errorf("%d frames in %s", len(f.sent()), took)
 	}
 }
+
+// TestLimitsChange sets a limit while a device runs, and takes it away.
+func TestLimitsChange(t *testing.T) {
+	f := newFake(1)
+	dev, d := mustNew(t, f, nil)
+	d.Start(virtiotest.AllFeatures)
+	q := d.Queue(1)
+	limit := ratelimit.Config{Ops: ratelimit.Bucket{Size: 1, Refill: 50 * time.Millisecond}}
+	if err := dev.SetLimit(ratelimit.Config{}, limit); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	for range 5 {
+		q.Do([][]byte{frame(100, 1)})
+	}
+	if took := time.Since(start); took < 180*time.Millisecond {
+		t.Errorf("5 frames in %s", took)
+	}
+	if err := dev.SetLimit(ratelimit.Config{}, ratelimit.Config{}); err != nil || dev.txLimit.on() {
+		t.Error(err)
+	}
+	q.Do([][]byte{frame(100, 1)})
+	if err := dev.SetLimit(ratelimit.Config{Bytes: ratelimit.Bucket{Burst: 1}}, limit); err == nil {
+		t.Error("a burst without a size is taken")
+	}
+}

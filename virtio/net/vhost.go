@@ -59,7 +59,7 @@ var (
 // accelerate hands the pairs over to the kernel if it is to have them and can.
 func (r *running) accelerate() error {
 	mode := r.d.cfg.Vhost
-	if mode == VhostOff || r.d.rxLimit.tokens != nil || r.d.txLimit.tokens != nil {
+	if mode == VhostOff || r.d.rxLimit.on() || r.d.txLimit.on() {
 		return nil
 	}
 	err := r.handOver()

@@ -52,7 +52,7 @@ func (f *Fleet) finish(ctx context.Context, ref string, end func(id string) erro
 				return fmt.Errorf("%s: %w", m.Name, err)
 			}
 		}
-		return f.unplug(ctx, m.VM)
+		return f.release(ctx, m.VM)
 	})
 }
 
@@ -106,6 +106,9 @@ func (f *Fleet) awaitEnd(ctx context.Context, id string, limit time.Duration) er
 	}
 }
 
+// pollWait is how often Wait looks, which may be for days.
+const pollWait = 50 * time.Millisecond
+
 // Wait waits for a machine's end and tells how it came. One that does not run is told
 // of at once.
 func (f *Fleet) Wait(ctx context.Context, ref string) (state.Status, error) {
@@ -114,14 +117,17 @@ func (f *Fleet) Wait(ctx context.Context, ref string) (state.Status, error) {
 		return state.Status{}, err
 	}
 	for {
-		status, err := f.Dirs.Status(record.ID)
-		if err != nil || !alive(status) {
-			return status, err
+		held, err := state.Held(f.Dirs.Alive(record.ID))
+		if err != nil {
+			return state.Status{}, err
+		}
+		if !held {
+			return f.Dirs.Status(record.ID)
 		}
 		select {
 		case <-ctx.Done():
-			return status, context.Cause(ctx)
-		case <-time.After(pollEnd):
+			return state.Status{}, context.Cause(ctx)
+		case <-time.After(pollWait):
 		}
 	}
 }

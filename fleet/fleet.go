@@ -59,7 +59,7 @@ func (f *Fleet) Create(ctx context.Context, s spec.Spec) (*state.VM, error) {
 	if err != nil {
 		return nil, &vm.InputError{Err: err}
 	}
-	if err := plan.Check(); err != nil {
+	if err := errors.Join(plan.Check(), checkLimits(plan)); err != nil {
 		return nil, err
 	}
 	record := &state.VM{ID: state.NewID(state.IDLength), Name: s.Name, Created: time.Now().UTC(), Spec: s, Want: state.WantStopped}
@@ -68,6 +68,9 @@ func (f *Fleet) Create(ctx context.Context, s spec.Spec) (*state.VM, error) {
 			return err
 		}
 		if err := f.allocate(record, plan, nil); err != nil {
+			return err
+		}
+		if err := f.checkPublisher(record, plan); err != nil {
 			return err
 		}
 		if err := f.Dirs.PutVM(record); err != nil {
@@ -193,15 +196,19 @@ func (f *Fleet) Rename(ctx context.Context, ref, name string) error {
 			if err := f.setName(m.VM); err != nil {
 				return err
 			}
-			return f.Dirs.PutVM(m.VM)
+			return errors.Join(f.Dirs.PutVM(m.VM), f.tellServices(ctx))
 		})
 	})
 }
 
 // Remove removes a machine and its disks. One that runs is refused, or with force killed
-// first. A machine that is not there gives state.ErrNotFound.
+// first. A machine that is not there gives state.ErrNotFound. One whose record cannot be
+// read is removed with force, by its whole id.
 func (f *Fleet) Remove(ctx context.Context, ref string, force bool) error {
 	return f.locked(ctx, func() error {
+		if force && f.isDamaged(ref) {
+			return f.removeDamaged(ctx, ref)
+		}
 		return f.withMachine(ctx, ref, func(m *Machine) error {
 			if alive(m.Status) {
 				if !force {
@@ -211,10 +218,10 @@ func (f *Fleet) Remove(ctx context.Context, ref string, force bool) error {
 					return fmt.Errorf("%s: %w", m.Name, err)
 				}
 			}
-			if err := f.unplug(ctx, m.VM); err != nil {
+			if err := f.release(ctx, m.VM); err != nil {
 				return err
 			}
-			return f.Dirs.RemoveVM(m.ID)
+			return errors.Join(f.Dirs.RemoveVM(m.ID), f.tellServices(ctx))
 		})
 	})
 }

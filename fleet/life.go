@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gureum/gureum/fleet/api"
+	"github.com/gureum/gureum/fleet/spec"
 	"github.com/gureum/gureum/fleet/state"
 	"github.com/gureum/gureum/vm"
 )
@@ -38,6 +39,38 @@ func (f *Fleet) Resume(ctx context.Context, ref string) error {
 // Update changes a machine that runs. The change is not kept for its next start.
 func (f *Fleet) Update(ctx context.Context, ref string, u api.Update) error {
 	return f.ask(ctx, ref, func(ctx context.Context, c *api.Client) error { return c.Update(ctx, u) })
+}
+
+// LimitDevices changes limits of a running machine's disks and interfaces. They are not kept
+// for its next start.
+func (f *Fleet) LimitDevices(ctx context.Context, ref string, disks, nics []spec.DeviceLimit) error {
+	return f.ask(ctx, ref, func(ctx context.Context, c *api.Client) error {
+		info, err := c.Info(ctx)
+		if err != nil {
+			return err
+		}
+		var u api.Update
+		forEach(disks, len(info.Disks), func(n int, l spec.DeviceLimit) {
+			u.DiskLimits = append(u.DiskLimits, api.DiskLimit{Disk: n, BPS: l.BPS, IOPS: l.Ops})
+		})
+		forEach(nics, len(info.NICs), func(n int, l spec.DeviceLimit) {
+			u.NICLimits = append(u.NICLimits, api.NICLimit{NIC: n, BPS: l.BPS, PPS: l.Ops})
+		})
+		return c.Update(ctx, u)
+	})
+}
+
+// forEach calls do for each of count devices that a limit is for.
+func forEach(limits []spec.DeviceLimit, count int, do func(n int, l spec.DeviceLimit)) {
+	for _, l := range limits {
+		if l.Number >= 0 {
+			do(l.Number, l)
+			continue
+		}
+		for n := range count {
+			do(n, l)
+		}
+	}
 }
 
 // ResizeConsole tells a machine the size of the terminal at its console.

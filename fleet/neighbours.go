@@ -71,6 +71,7 @@ func wantedByAll() (vswitch.State, error) {
 		}
 		want.Networks = append(want.Networks, w.Networks...)
 		want.Ports = append(want.Ports, w.Ports...)
+		want.Unplugged = append(want.Unplugged, w.Unplugged...)
 	}
 	return want, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -69,16 +70,31 @@ func (f *Fleet) serviceLog(id string) string {
 	return filepath.Join(f.Dirs.NetworkRun(id), "service.log")
 }
 
-// stopService ends a network's service.
+// stopService ends a network's service, if it lives, and takes its lock away, by which the
+// supervisor knows that it is not wanted. The switch's lock is held.
 func (f *Fleet) stopService(ctx context.Context, id string) error {
 	path := f.Dirs.ServiceAlive(id)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	held, err := state.Held(path)
-	if err != nil || !held {
+	if err != nil {
 		return err
 	}
-	pid, err := readPID(filepath.Join(f.Dirs.NetworkRun(id), "pid"))
+	if held {
+		err = f.killService(ctx, id, path)
+	}
 	if err != nil {
 		return fmt.Errorf("end the network's service: %w", err)
+	}
+	return os.Remove(path)
+}
+
+// killService kills a network's service and waits for its end.
+func (f *Fleet) killService(ctx context.Context, id, path string) error {
+	pid, err := readPID(filepath.Join(f.Dirs.NetworkRun(id), "pid"))
+	if err != nil {
+		return err
 	}
 	if err := killHolder(path, pid); err != nil {
 		return err
@@ -87,7 +103,7 @@ func (f *Fleet) stopService(ctx context.Context, id string) error {
 	defer cancel()
 	lock, err := state.WaitLock(ctx, path)
 	if err != nil {
-		return fmt.Errorf("end the network's service: %w", err)
+		return err
 	}
 	return lock.Unlock()
 }

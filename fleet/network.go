@@ -9,6 +9,7 @@ import (
 
 	"github.com/gureum/gureum/fleet/state"
 	"github.com/gureum/gureum/net/ipam"
+	"github.com/gureum/gureum/net/vswitch"
 	"github.com/gureum/gureum/vm"
 )
 
@@ -26,8 +27,8 @@ type NetworkSpec struct {
 	Subnet, Subnet6 string
 	// MTU in bytes; 0 is Ethernet's.
 	MTU int
-	// Internal, Isolated and HostAccess are as in state.Network.
-	Internal, Isolated, HostAccess bool
+	// Internal, Isolated, HostAccess and Shielded are as in state.Network.
+	Internal, Isolated, HostAccess, Shielded bool
 }
 
 // CreateNetwork makes a network. On the host there is nothing of it until a machine on
@@ -54,7 +55,7 @@ func (f *Fleet) createNetwork(s NetworkSpec) (*state.Network, error) {
 	}
 	n := &state.Network{
 		ID: state.NewID(state.NetworkIDLength), Name: s.Name, Created: time.Now().UTC(), MTU: s.MTU,
-		Internal: s.Internal, Isolated: s.Isolated, HostAccess: s.HostAccess,
+		Internal: s.Internal, Isolated: s.Isolated, HostAccess: s.HostAccess, Shielded: s.Shielded,
 	}
 	taken, err := hostPrefixes()
 	if err != nil {
@@ -88,12 +89,8 @@ func setSubnets(n *state.Network, s NetworkSpec, taken []netip.Prefix) (err erro
 	if n.MTU == 0 {
 		n.MTU = defaultMTU
 	}
-	least := 576 // RFC 791: what every host takes
-	if n.Subnet6.IsValid() {
-		least = 1280 // RFC 8200, section 5
-	}
-	if n.MTU < least || n.MTU > 65535 {
-		return inputErrorf("mtu %d: give %d to 65535", n.MTU, least)
+	if err := switchNetwork(n).Validate(); err != nil {
+		return &vm.InputError{Err: err}
 	}
 	return nil
 }
@@ -116,13 +113,17 @@ func subnet(text string, taken []netip.Prefix, parse func(string) (netip.Prefix,
 // RemoveNetwork removes a network that no machine is on.
 func (f *Fleet) RemoveNetwork(ctx context.Context, ref string) error {
 	return f.locked(ctx, func() error {
-		view, err := f.InspectNetwork(ref)
+		n, err := f.Dirs.FindNetwork(ref)
+		if err != nil {
+			return err
+		}
+		view, err := f.viewNetwork(n)
 		if err != nil {
 			return err
 		}
 		if len(view.Machines) > 0 {
 			name := view.Machines[0].Name
-			return fmt.Errorf("network %s: machine %s is on it: remove that first: gureum rm %s", view.Name, name, name)
+			return fmt.Errorf("network %[1]s: machine %[2]s is on it: take it off first, or remove it: gureum network disconnect %[1]s %[2]s, or gureum rm %[2]s", view.Name, name)
 		}
 		if err := f.takeDown(ctx, view.Network); err != nil {
 			return err
@@ -164,8 +165,11 @@ func inputErrorf(format string, args ...any) error {
 // NetworkView is a network and who is on it.
 type NetworkView struct {
 	*state.Network
-	Gateway  netip.Addr     `json:"gateway"`
-	Gateway6 netip.Addr     `json:"gateway6,omitzero"`
+	Gateway  netip.Addr `json:"gateway"`
+	Gateway6 netip.Addr `json:"gateway6,omitzero"`
+	// Bridge is its interface on the host, which is there while a machine on it runs; ""
+	// without privilege.
+	Bridge   string         `json:"bridge,omitempty"`
 	Machines []NetworkGuest `json:"machines"`
 }
 
@@ -178,15 +182,29 @@ type NetworkGuest struct {
 	IP6  netip.Addr `json:"ip6,omitzero"`
 }
 
-// InspectNetwork tells what is known of a network.
-func (f *Fleet) InspectNetwork(ref string) (*NetworkView, error) {
+// InspectNetwork tells what is known of a network. The default one is made when it is not
+// there.
+func (f *Fleet) InspectNetwork(ctx context.Context, ref string) (*NetworkView, error) {
 	n, err := f.Dirs.FindNetwork(ref)
+	if errors.Is(err, state.ErrNoNetwork) && ref == DefaultNetwork {
+		err = f.locked(ctx, func() error {
+			n, err = f.findNetwork(ref)
+			return err
+		})
+	}
 	if err != nil {
 		return nil, err
 	}
+	return f.viewNetwork(n)
+}
+
+func (f *Fleet) viewNetwork(n *state.Network) (*NetworkView, error) {
 	view := &NetworkView{Network: n, Gateway: ipam.Gateway(n.Subnet), Machines: []NetworkGuest{}}
 	if n.Subnet6.IsValid() {
 		view.Gateway6 = ipam.Gateway(n.Subnet6)
+	}
+	if privileged() {
+		view.Bridge = vswitch.BridgeName(n.ID)
 	}
 	vms, err := f.Dirs.VMs()
 	for _, record := range vms {
@@ -197,4 +215,13 @@ func (f *Fleet) InspectNetwork(ref string) (*NetworkView, error) {
 		}
 	}
 	return view, err
+}
+
+// HostAdvice finds what of the host keeps networks from working. Without privilege there
+// is nothing to look at.
+func HostAdvice() ([]vswitch.Obstacle, error) {
+	if !privileged() {
+		return nil, nil
+	}
+	return vswitch.Advice()
 }

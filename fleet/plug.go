@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
+	"github.com/gureum/gureum/fleet/jail"
 	"github.com/gureum/gureum/fleet/spec"
 	"github.com/gureum/gureum/fleet/state"
 	"github.com/gureum/gureum/net/ipam"
-	"github.com/gureum/gureum/net/service"
 	"github.com/gureum/gureum/net/tap"
 	"github.com/gureum/gureum/net/vswitch"
 )
@@ -36,8 +37,8 @@ func (f *Fleet) switched(ctx context.Context, do func() error) (err error) {
 
 // plug connects a machine that is about to start to its networks: bridges, services and
 // taps are made where they are not there. It gives the queues of the taps, in the order
-// of the machine's ports.
-func (f *Fleet) plug(ctx context.Context, record *state.VM) (queues [][]*os.File, err error) {
+// of the machine's ports. What it made before an error is for release.
+func (f *Fleet) plug(ctx context.Context, record *state.VM, plan *spec.Plan) (queues [][]*os.File, err error) {
 	if len(record.Ports) == 0 {
 		return nil, nil
 	}
@@ -47,20 +48,19 @@ func (f *Fleet) plug(ctx context.Context, record *state.VM) (queues [][]*os.File
 	defer func() {
 		if err != nil {
 			closeAll(queues)
-			err = errors.Join(err, f.unplug(context.WithoutCancel(ctx), record))
 			queues = nil
 		}
 	}()
-	plan, err := record.Spec.Plan()
-	if err != nil {
-		return nil, err
-	}
 	err = f.switched(ctx, func() error {
 		if err := f.announce(); err != nil {
 			return err
 		}
+		publisher, err := f.publisher(record)
+		if err != nil {
+			return err
+		}
 		for i, port := range record.Ports {
-			if err := f.plugPort(ctx, record, port, plan.Publish, i == 0); err != nil {
+			if err := f.plugPort(ctx, record, port, plan.Publish, i == publisher); err != nil {
 				return err
 			}
 		}
@@ -77,8 +77,8 @@ func (f *Fleet) plug(ctx context.Context, record *state.VM) (queues [][]*os.File
 	return queues, err
 }
 
-// plugPort makes one port. What is published leads to the machine's first one.
-func (f *Fleet) plugPort(ctx context.Context, record *state.VM, port state.Port, published []spec.Publish, first bool) error {
+// plugPort makes one port, to which what is published leads if it is the publisher.
+func (f *Fleet) plugPort(ctx context.Context, record *state.VM, port state.Port, published []spec.Publish, publisher bool) error {
 	n, err := f.Dirs.FindNetwork(port.Network)
 	if err != nil {
 		return err
@@ -86,7 +86,7 @@ func (f *Fleet) plugPort(ctx context.Context, record *state.VM, port state.Port,
 	if err := f.bringUp(ctx, n); err != nil {
 		return fmt.Errorf("network %s: %w", n.Name, err)
 	}
-	if !first {
+	if !publisher {
 		published = nil
 	}
 	p, err := switchPort(record, port, published)
@@ -102,7 +102,7 @@ func (f *Fleet) plugPort(ctx context.Context, record *state.VM, port state.Port,
 func switchNetwork(n *state.Network) vswitch.Network {
 	return vswitch.Network{
 		ID: n.ID, Name: n.Name, Subnet: n.Subnet, Subnet6: n.Subnet6, MTU: n.MTU,
-		Internal: n.Internal, Isolated: n.Isolated, HostAccess: n.HostAccess,
+		Internal: n.Internal, Isolated: n.Isolated, HostAccess: n.HostAccess, Shielded: n.Shielded,
 	}
 }
 
@@ -113,7 +113,7 @@ func switchPort(record *state.VM, port state.Port, published []spec.Publish) (vs
 	}
 	p := vswitch.Port{
 		Tap: port.Tap, Network: port.Network, MAC: mac, IP: port.IP, IP6: port.IP6,
-		Queues: port.Queues, UID: record.UID, GID: record.UID,
+		Queues: port.Queues, UID: record.UID(), GID: record.UID(),
 	}
 	for _, x := range published {
 		p.Publish = append(p.Publish, vswitch.Publish{HostIP: x.HostIP, HostPort: x.HostPort, GuestPort: x.GuestPort, UDP: x.UDP})
@@ -129,16 +129,27 @@ func closeAll(queues [][]*os.File) {
 	}
 }
 
+// release takes from the host what a machine had that does not run: its ports on the
+// switch and its control group. It does all that it can, whatever has become of ctx.
+func (f *Fleet) release(ctx context.Context, record *state.VM) error {
+	err := f.unplug(context.WithoutCancel(ctx), record)
+	if privileged() {
+		err = errors.Join(err, jail.Cgroup{ID: record.ID}.Remove())
+	}
+	return err
+}
+
 // unplug takes a machine that does not run from its networks. A network that no machine
 // is on any more leaves the host.
 func (f *Fleet) unplug(ctx context.Context, record *state.VM) error {
-	if len(record.Ports) == 0 {
+	taps := record.Taps()
+	if len(taps) == 0 {
 		return nil
 	}
 	return f.switched(ctx, func() error {
 		var errs []error
-		for _, port := range record.Ports {
-			errs = append(errs, vswitch.RemovePort(port.Tap))
+		for _, name := range taps {
+			errs = append(errs, vswitch.RemovePort(name))
 		}
 		return errors.Join(append(errs, f.takeDownIdle(ctx, record.ID))...)
 	})
@@ -164,13 +175,22 @@ func (f *Fleet) takeDownIdle(ctx context.Context, except string) error {
 	return errors.Join(errs...)
 }
 
-// busyNetworks are those that a machine lives on.
+// busyNetworks are those that a machine lives on, or may live on.
 func (f *Fleet) busyNetworks(except string) (map[string]bool, error) {
-	vms, err := f.Dirs.VMs()
+	vms, unknown, err := f.readable()
 	if err != nil {
 		return nil, err
 	}
 	busy := map[string]bool{}
+	if unknown != nil {
+		networks, err := f.Dirs.Networks()
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range networks {
+			busy[n.ID] = true
+		}
+	}
 	for _, record := range vms {
 		if record.ID == except || len(record.Ports) == 0 {
 			continue
@@ -192,27 +212,9 @@ func (f *Fleet) takeDown(ctx context.Context, n *state.Network) error {
 }
 
 func (f *Fleet) takeDownLocked(ctx context.Context, n *state.Network) error {
-	return errors.Join(f.stopService(ctx, n.ID), vswitch.RemoveNetwork(n.ID))
-}
-
-// writeHosts tells a network's service which machines are on it.
-func (f *Fleet) writeHosts(id string) error {
-	vms, err := f.Dirs.VMs()
-	if err != nil {
-		return err
+	err := os.Remove(f.Dirs.Hosts(n.ID)) // it tells of machines that may be gone by then
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
 	}
-	var hosts []service.Host
-	for _, record := range vms {
-		for _, port := range record.Ports {
-			if port.Network != id {
-				continue
-			}
-			mac, err := ipam.ParseMAC(port.MAC)
-			if err != nil {
-				return err
-			}
-			hosts = append(hosts, service.Host{Name: record.Name, MAC: mac, IP: port.IP, IP6: port.IP6})
-		}
-	}
-	return service.WriteHosts(f.Dirs.Hosts(id), hosts)
+	return errors.Join(f.stopService(ctx, n.ID), vswitch.RemoveNetwork(n.ID), err)
 }

@@ -15,7 +15,6 @@ type taken struct {
 	macs      map[[6]byte]string // and whose they are
 	addresses map[string]map[netip.Addr]bool
 	published map[published]string
-	uids      map[int]bool
 }
 
 // published is a port of the host that is led into a guest. An address that is not
@@ -32,13 +31,16 @@ func (f *Fleet) taken(except string) (*taken, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &taken{map[[6]byte]string{}, map[string]map[netip.Addr]bool{}, map[published]string{}, map[int]bool{}}
+	t := &taken{map[[6]byte]string{}, map[string]map[netip.Addr]bool{}, map[published]string{}}
 	for _, record := range vms {
 		if record.ID == except {
 			continue
 		}
-		t.uids[record.UID] = true
-		for _, port := range record.Ports {
+		ports, err := f.portsHeld(record)
+		if err != nil {
+			return nil, err
+		}
+		for _, port := range ports {
 			mac, err := ipam.ParseMAC(port.MAC)
 			if err != nil {
 				return nil, fmt.Errorf("machine %s: %w", record.Name, err)
@@ -108,7 +110,10 @@ func (f *Fleet) allocatePort(record *state.VM, t *taken, want spec.Port, nic *vm
 	if nic.MTU != 0 {
 		port.MTU = nic.MTU
 	}
-	mac := nic.MAC
+	mac, before := nic.MAC, t.before(previous, n.ID)
+	if mac == [6]byte{} {
+		mac = before.mac
+	}
 	if mac == [6]byte{} {
 		mac = ipam.MAC(record.ID, want.NIC, func(mac [6]byte) bool { return t.macs[mac] != "" })
 	} else if err := ipam.CheckMAC(mac); err != nil {
@@ -118,7 +123,7 @@ func (f *Fleet) allocatePort(record *state.VM, t *taken, want spec.Port, nic *vm
 		return port, inputErrorf("MAC address %s: machine %s has it", ipam.FormatMAC(mac), owner)
 	}
 	t.macs[mac] = record.Name
-	if port.IP, err = ipam.Allocate(n.Subnet, t.addresses[n.ID], want.IP, had(previous, n.ID)); err != nil {
+	if port.IP, err = ipam.Allocate(n.Subnet, t.addresses[n.ID], want.IP, before.ip); err != nil {
 		return port, inputErrorf("network %s: %w", n.Name, err)
 	}
 	if t.addresses[n.ID] == nil {
@@ -129,6 +134,6 @@ func (f *Fleet) allocatePort(record *state.VM, t *taken, want spec.Port, nic *vm
 		port.IP6 = ipam.EUI64(n.Subnet6, mac)
 	}
 	port.MAC = ipam.FormatMAC(mac)
-	port.Tap = fmt.Sprintf("gur-%s-%d", record.ID[:8], want.NIC)
+	port.Tap = tapName(record.ID, want.NIC)
 	return port, nil
 }

@@ -2,11 +2,10 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net/netip"
 
 	"github.com/gureum/gureum/fleet/spec"
-	"github.com/gureum/gureum/fleet/state"
 	"github.com/gureum/gureum/vm"
 )
 
@@ -17,7 +16,7 @@ func (f *Fleet) Redefine(ctx context.Context, ref string, s spec.Spec) error {
 	if err != nil {
 		return &vm.InputError{Err: err}
 	}
-	if err := plan.Check(); err != nil {
+	if err := errors.Join(plan.Check(), checkLimits(plan)); err != nil {
 		return err
 	}
 	return f.locked(ctx, func() error {
@@ -25,7 +24,10 @@ func (f *Fleet) Redefine(ctx context.Context, ref string, s spec.Spec) error {
 			if alive(m.Status) {
 				return fmt.Errorf("%s: %w: stop it first", m.Name, ErrRunning)
 			}
-			previous := m.Ports
+			previous, err := f.settle(ctx, m.VM)
+			if err != nil {
+				return err
+			}
 			m.Spec, m.Ports = s, nil
 			if s.Name != "" && s.Name != m.Name {
 				m.Name = s.Name
@@ -36,17 +38,10 @@ func (f *Fleet) Redefine(ctx context.Context, ref string, s spec.Spec) error {
 			if err := f.allocate(m.VM, plan, previous); err != nil {
 				return err
 			}
-			return f.Dirs.PutVM(m.VM)
+			if err := f.checkPublisher(m.VM, plan); err != nil {
+				return err
+			}
+			return errors.Join(f.Dirs.PutVM(m.VM), f.tellServices(ctx))
 		})
 	})
-}
-
-// had is the address that a machine had on a network.
-func had(previous []state.Port, network string) netip.Addr {
-	for _, port := range previous {
-		if port.Network == network {
-			return port.IP
-		}
-	}
-	return netip.Addr{}
 }

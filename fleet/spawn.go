@@ -22,6 +22,10 @@ type process struct {
 	// them from FirstFile up: the lock, the pipe for its report, then these.
 	life  *state.Lock
 	files []*os.File
+	// attr, if it is not nil, completes how it is started.
+	attr func(*syscall.SysProcAttr)
+	// started, if it is not nil, is called with its number once it runs.
+	started func(pid int) error
 	// judge reads the report, which is empty if the process died without one.
 	judge func(report []byte) error
 }
@@ -43,6 +47,9 @@ func (f *Fleet) spawn(ctx context.Context, p process) (err error) {
 	}
 	defer log.Close()
 	cmd.ExtraFiles = append([]*os.File{p.life.File(), report}, p.files...)
+	if p.attr != nil {
+		p.attr(cmd.SysProcAttr)
+	}
 	err = cmd.Start()
 	if err = errors.Join(err, report.Close()); err != nil {
 		return fmt.Errorf("start gureum %s: %w", p.args[0], err)
@@ -52,7 +59,13 @@ func (f *Fleet) spawn(ctx context.Context, p process) (err error) {
 		defer close(ended)
 		_ = cmd.Wait() // so that nothing is left of it while this process lives
 	}()
-	if err := await(ctx, cmd.Process, reports, p.judge); err != nil {
+	if p.started != nil {
+		err = p.started(cmd.Process.Pid)
+	}
+	if err == nil {
+		err = await(ctx, cmd.Process, reports, p.judge)
+	}
+	if err != nil {
 		_ = cmd.Process.Kill() // it ends by itself, or has hung
 		<-ended
 		return err

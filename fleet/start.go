@@ -17,14 +17,15 @@ import (
 
 // ProcessCommand is the hidden command of the program that runs a machine's process:
 //
-//	gureum vmm ID [--leash] QUEUES...
+//	gureum vmm ID [--leash] [--shares N] QUEUES...
 //
 // with one number for each interface on a network, the count of its queues. Its
 // descriptors are the lock that says that it lives, the pipe for its report, the leash,
-// and the queues, from FirstFile up.
+// the queues and the shared folders, from FirstFile up.
 const (
 	ProcessCommand = "vmm"
 	LeashFlag      = "--leash"
+	SharesFlag     = "--shares"
 	FirstFile      = 3
 )
 
@@ -69,9 +70,21 @@ func (f *Fleet) launch(ctx context.Context, record *state.VM, o StartOptions) (e
 		return err
 	}
 	defer func() { err = errors.Join(err, life.Unlock()) }()
-	queues, err := f.plug(ctx, record)
-	if err != nil {
+	if _, err := f.settle(ctx, record); err != nil {
 		return err
+	}
+	plan, err := record.Spec.Plan()
+	if err != nil {
+		return &vm.InputError{Err: err}
+	}
+	e, err := f.enclose(record, plan)
+	if err != nil {
+		return errors.Join(err, f.release(ctx, record))
+	}
+	defer e.close()
+	queues, err := f.plug(ctx, record, plan)
+	if err != nil {
+		return errors.Join(err, f.release(ctx, record))
 	}
 	defer closeAll(queues)
 	var files []*os.File
@@ -82,18 +95,19 @@ func (f *Fleet) launch(ctx context.Context, record *state.VM, o StartOptions) (e
 		files = append(files, queue...)
 	}
 	err = f.spawn(ctx, process{
-		log: f.processLog(record.ID), args: arguments(record, o), life: life, files: files,
+		log: f.processLog(record.ID), args: arguments(record, o, len(e.shares)), life: life,
+		files: append(files, e.shares...), attr: e.attr, started: e.join,
 		judge: func(report []byte) error { return f.judgeReport(record, report) },
 	})
 	if err != nil {
-		return errors.Join(err, f.unplug(context.WithoutCancel(ctx), record))
+		return errors.Join(err, f.release(ctx, record))
 	}
 	return nil
 }
 
 // arguments are those of the machine's process.
-func arguments(record *state.VM, o StartOptions) []string {
-	args := []string{ProcessCommand, record.ID}
+func arguments(record *state.VM, o StartOptions, shares int) []string {
+	args := []string{ProcessCommand, record.ID, SharesFlag, strconv.Itoa(shares)}
 	if o.Leash != nil {
 		args = append(args, LeashFlag)
 	}

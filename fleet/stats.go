@@ -61,19 +61,19 @@ func (f *Fleet) Stats(ctx context.Context, machines []*Machine) []Sample {
 
 func (f *Fleet) sample(ctx context.Context, m *Machine) Sample {
 	s := Sample{ID: m.ID, Name: m.Name, Time: time.Now()}
+	// Before the process is asked anything, as it takes some to answer.
+	pid, memoryErr := f.PID(m.ID)
+	if memoryErr == nil {
+		s.Guest, s.VMM, memoryErr = memoryOf(pid)
+	}
 	st, err := f.Client(m.ID).Stats(ctx)
 	if err != nil {
-		s.Error = m.failed(err).Error()
-		return s
+		return Sample{ID: s.ID, Name: s.Name, Time: s.Time, Error: m.failed(err).Error()}
 	}
 	s.Time = time.Now() // the process's clock is not asked for
 	s.add(st)
-	pid, err := f.PID(m.ID)
-	if err == nil {
-		s.Guest, s.VMM, err = memoryOf(pid)
-	}
-	if err != nil {
-		s.Error = fmt.Sprintf("%s: its memory: %v", m.Name, err)
+	if memoryErr != nil {
+		s.Error = fmt.Sprintf("%s: its memory: %v", m.Name, memoryErr)
 	}
 	return s
 }

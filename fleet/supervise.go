@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/gureum/gureum/fleet/jail"
 	"github.com/gureum/gureum/fleet/state"
 	"github.com/gureum/gureum/net/vswitch"
 )
@@ -92,23 +93,19 @@ func (f *Fleet) anyAlive() bool {
 	return false
 }
 
-// tend looks at every machine once, and tells whether there is reason to look again.
+// tend looks at every machine once, and tells whether there is reason to look again. Of
+// one that lives it looks at the lock alone: there may be hundreds.
 func (f *Fleet) tend(ctx context.Context) (again bool) {
-	list, err := f.List()
+	ids, err := f.Dirs.VMIDs()
 	if err != nil {
 		slog.Error("list the machines", "error", err)
 	}
-	for _, m := range list {
-		switch {
-		case alive(m.Status):
-			again = true
-		case m.Want == state.WantRunning, f.plugged(m.VM):
-			more, err := f.tendEnded(ctx, m.ID)
-			if err != nil {
-				slog.Error("tend a machine", "name", m.Name, "error", err)
-			}
-			again = again || more
+	for _, id := range ids {
+		more, err := f.tendOne(ctx, id)
+		if err != nil {
+			slog.Error("tend a machine", "id", id, "error", err)
 		}
+		again = again || more
 	}
 	if err := f.tendServices(ctx); err != nil {
 		slog.Error("tend the networks", "error", err)
@@ -116,13 +113,31 @@ func (f *Fleet) tend(ctx context.Context) (again bool) {
 	return again
 }
 
-// plugged tells whether a machine has a tap on the host.
-func (f *Fleet) plugged(record *state.VM) bool {
+func (f *Fleet) tendOne(ctx context.Context, id string) (again bool, err error) {
+	held, err := state.Held(f.Dirs.Alive(id))
+	if err != nil || held {
+		return held, err
+	}
+	record, err := f.Dirs.GetVM(id)
+	if errors.Is(err, state.ErrNotFound) {
+		return false, nil // it is being made, or removed
+	}
+	if err != nil || record.Want != state.WantRunning && !f.holds(record) {
+		return false, err
+	}
+	return f.tendEnded(ctx, id)
+}
+
+// holds tells whether a machine has a tap or a control group on the host.
+func (f *Fleet) holds(record *state.VM) bool {
 	if !privileged() {
 		return false
 	}
-	for _, port := range record.Ports {
-		if _, err := os.Lstat("/sys/class/net/" + port.Tap); err == nil {
+	if (jail.Cgroup{ID: record.ID}).Exists() {
+		return true
+	}
+	for _, name := range record.Taps() {
+		if _, err := os.Lstat("/sys/class/net/" + name); err == nil {
 			return true
 		}
 	}
@@ -153,6 +168,9 @@ func (f *Fleet) tendEnded(ctx context.Context, id string) (again bool, err error
 	}
 	if status.Phase == state.Lost && status.Ended.IsZero() {
 		entry := state.Entry{Event: state.EventLost, Time: time.Now(), Reason: status.Reason}
+		if (jail.Cgroup{ID: id}).OutOfMemory() {
+			entry.Reason = "the host killed its process, which was at its memory limit"
+		}
 		if err := f.note(id, entry); err != nil {
 			return false, err
 		}
@@ -161,7 +179,7 @@ func (f *Fleet) tendEnded(ctx context.Context, id string) (again bool, err error
 	if record.Want == state.WantRunning && status.Phase != state.Created {
 		return f.carryOut(ctx, record, status)
 	}
-	return false, f.unplug(ctx, record)
+	return false, f.release(ctx, record)
 }
 
 // carryOut does what is to be done about a machine that has ended though it was wanted to
@@ -177,13 +195,13 @@ func (f *Fleet) carryOut(ctx context.Context, record *state.VM, status state.Sta
 	case restart:
 		return true, f.restart(ctx, record)
 	case remove:
-		if err := f.unplug(ctx, record); err != nil {
+		if err := f.release(ctx, record); err != nil {
 			return false, err
 		}
-		return false, f.Dirs.RemoveVM(record.ID)
+		return false, errors.Join(f.Dirs.RemoveVM(record.ID), f.tellServices(ctx))
 	}
 	record.Want = state.WantStopped
-	return false, errors.Join(f.Dirs.PutVM(record), f.unplug(ctx, record))
+	return false, errors.Join(f.Dirs.PutVM(record), f.release(ctx, record))
 }
 
 // restart starts a machine again.
@@ -208,31 +226,36 @@ func (f *Fleet) restart(ctx context.Context, record *state.VM) error {
 // statusMachine is the exit status of a machine that failed, as the command line has it.
 const statusMachine = 125
 
-// tendServices starts the services again that have died of networks in use.
+// tendServices starts the services again that have died of networks in use. One that was
+// ended on purpose has left no lock.
 func (f *Fleet) tendServices(ctx context.Context) error {
 	if !privileged() {
 		return nil
 	}
-	busy, err := f.busyNetworks("")
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for id, is := range busy {
-		held, err := state.Held(f.Dirs.ServiceAlive(id))
-		if err != nil || held || !is {
-			errs = append(errs, err)
+	networks, err := f.Dirs.Networks()
+	errs := []error{err}
+	for _, n := range networks {
+		path := f.Dirs.ServiceAlive(n.ID)
+		if _, err := os.Stat(path); err != nil {
 			continue
 		}
-		errs = append(errs, f.switched(ctx, func() error {
-			n, err := f.Dirs.FindNetwork(id)
-			if err != nil {
-				return err
-			}
-			return f.bringUp(ctx, n)
-		}))
+		held, err := state.Held(path)
+		if err == nil && !held {
+			err = f.tendService(ctx, n)
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+func (f *Fleet) tendService(ctx context.Context, n *state.Network) error {
+	return f.switched(ctx, func() error {
+		busy, err := f.busyNetworks("")
+		if err != nil || !busy[n.ID] {
+			return err
+		}
+		return f.bringUp(ctx, n)
+	})
 }
 
 // Repair makes the host's switch what the machines that live need, whatever has become
@@ -267,9 +290,9 @@ func (f *Fleet) wanted() (vswitch.State, error) {
 			want.Networks = append(want.Networks, switchNetwork(n))
 		}
 	}
-	vms, err := f.Dirs.VMs()
-	if err != nil {
-		return want, err
+	vms, unknown, err := f.readable()
+	if err = errors.Join(err, unknown); err != nil {
+		return want, err // the port of one that lives would be taken away
 	}
 	for _, record := range vms {
 		lives, err := state.Held(f.Dirs.Alive(record.ID))
@@ -283,9 +306,16 @@ func (f *Fleet) wanted() (vswitch.State, error) {
 		if err != nil {
 			return want, err
 		}
+		publisher, err := f.publisher(record)
+		if err != nil {
+			return want, err
+		}
+		for _, u := range record.Unplugged {
+			want.Unplugged = append(want.Unplugged, u.Tap)
+		}
 		for i, port := range record.Ports {
 			published := plan.Publish
-			if i > 0 {
+			if i != publisher {
 				published = nil
 			}
 			p, err := switchPort(record, port, published)

@@ -117,6 +117,31 @@ type Size struct {
 type Update struct {
 	// Balloon is how much memory to take from the guest, in bytes.
 	Balloon *uint64 `json:"balloon_bytes,omitempty"`
+	// Links are cables to plug in or out.
+	Links []Link `json:"links,omitempty"`
+	// DiskLimits and NICLimits are new limits of single devices.
+	DiskLimits []DiskLimit `json:"disk_limits,omitempty"`
+	NICLimits  []NICLimit  `json:"nic_limits,omitempty"`
+}
+
+// DiskLimit is the limit of a disk; 0 is none.
+type DiskLimit struct {
+	Disk int    `json:"disk"` // the disk's number, as in Info
+	BPS  uint64 `json:"bps"`  // bytes a second
+	IOPS uint64 `json:"iops"` // requests a second
+}
+
+// NICLimit is the limit of a network interface, for each direction; 0 is none.
+type NICLimit struct {
+	NIC int    `json:"nic"` // the interface's number, as in Info
+	BPS uint64 `json:"bps"` // bytes a second
+	PPS uint64 `json:"pps"` // packets a second
+}
+
+// Link is the cable of a network interface.
+type Link struct {
+	NIC int  `json:"nic"` // the interface's number, as in Info
+	Up  bool `json:"up"`
 }
 
 // Error is the body of an answer whose status is not 2xx.

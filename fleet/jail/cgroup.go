@@ -268,16 +268,42 @@ func (g Cgroup) Remove() error {
 	return errors.Join(errs...)
 }
 
-// Cgroups are the ids of all groups that there are.
-func Cgroups() ([]string, error) {
-	g := Cgroup{}
-	entries, err := os.ReadDir(g.dir("memory"))
+// Exists tells whether the group is there.
+func (g Cgroup) Exists() bool {
+	_, err := os.Stat(g.dir("memory"))
+	return err == nil
+}
+
+// OutOfMemory tells whether the kernel killed a process of the group because the group was
+// at its memory limit.
+func (g Cgroup) OutOfMemory() bool {
+	file := "memory.oom_control" // v1, since Linux 4.13
+	if g.v2() {
+		file = "memory.events"
+	}
+	text, _ := os.ReadFile(filepath.Join(g.dir("memory"), file))
+	for line := range bytes.Lines(text) {
+		if count, is := bytes.CutPrefix(line, []byte("oom_kill ")); is {
+			return parse(count) > 0
+		}
+	}
+	return false
+}
+
+// HaveCgroups tells whether this host has control groups that a machine can be put into.
+func HaveCgroups() bool { return len(Cgroup{}.dirs()) > 0 }
+
+// EmptyCgroups are the ids of all groups of machines without a process.
+func EmptyCgroups() ([]string, error) {
+	parent := filepath.Dir(Cgroup{ID: "any"}.dir("memory"))
+	entries, err := os.ReadDir(parent)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	var ids []string
 	for _, e := range entries {
-		if e.IsDir() {
+		procs, err := os.ReadFile(filepath.Join(parent, e.Name(), "cgroup.procs"))
+		if err == nil && len(procs) == 0 {
 			ids = append(ids, e.Name())
 		}
 	}

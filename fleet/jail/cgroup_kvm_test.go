@@ -6,6 +6,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestKVMCgroup has a process begin in a group, reach its limit, and leave nothing.
@@ -35,15 +36,24 @@ func TestKVMCgroup(t *testing.T) {
 	if err != nil || u.CPU == 0 {
 		t.Errorf("usage %+v, %v", u, err)
 	}
-	if ids, err := Cgroups(); err != nil || !slices.Contains(ids, g.ID) {
-		t.Errorf("groups %v, %v", ids, err)
+	if ids, err := EmptyCgroups(); err != nil || slices.Contains(ids, g.ID) {
+		t.Errorf("empty groups %v, %v: processes are left in it", ids, err)
 	}
 	if text, _ := os.ReadFile("/sys/fs/cgroup/gureum/jailtest/cgroup.procs"); len(text) != 0 {
 		for _, pid := range slices.Backward(splitInts(string(text))) {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
-	if err := g.Remove(); err != nil {
+	for end := time.Now().Add(5 * time.Second); ; {
+		ids, err := EmptyCgroups()
+		if err == nil && slices.Contains(ids, g.ID) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("empty groups %v, %v: the processes were killed", ids, err)
+		}
+	}
+	if err := g.Remove(); err != nil || g.Exists() {
 		t.Error(err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -128,4 +129,21 @@ func (l Limits) apply() error {
 		}
 	}
 	return nil
+}
+
+// UserNamespaces tells whether this host lets users without privileges have namespaces of
+// users, as far as its settings say (namespaces(7); Debian's unprivileged_userns_clone,
+// Ubuntu's restriction by AppArmor).
+func UserNamespaces() bool {
+	for setting, forbidden := range map[string]string{
+		"/proc/sys/user/max_user_namespaces":                     "0",
+		"/proc/sys/kernel/unprivileged_userns_clone":             "0",
+		"/proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1",
+	} {
+		text, err := os.ReadFile(setting)
+		if err == nil && strings.TrimSpace(string(text)) == forbidden {
+			return false
+		}
+	}
+	return true
 }

@@ -130,7 +130,12 @@ func dropCapabilities() error {
 	if !holds(unix.CAP_SYS_ADMIN) {
 		return nil
 	}
-	return emptyCapabilities()
+	err := emptyCapabilities()
+	if errors.Is(err, unix.ENOTSUP) { // no_new_privs and the filter are in force all the same
+		slog.Debug("jail: the rights in the user namespace stay, as this program was built with cgo")
+		return nil
+	}
+	return err
 }
 
 // undumpable keeps guest memory out of core files, and other processes of the same user

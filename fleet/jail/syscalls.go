@@ -178,10 +178,10 @@ func shareCalls() []Call {
 		{"statfs", unix.SYS_STATFS},
 		{"fstatfs", unix.SYS_FSTATFS},
 		{"syncfs", unix.SYS_SYNCFS},
-		{"setxattr", unix.SYS_SETXATTR},
-		{"getxattr", unix.SYS_GETXATTR},
-		{"listxattr", unix.SYS_LISTXATTR},
-		{"removexattr", unix.SYS_REMOVEXATTR},
+		{"fsetxattr", unix.SYS_FSETXATTR},
+		{"fgetxattr", unix.SYS_FGETXATTR},
+		{"flistxattr", unix.SYS_FLISTXATTR},
+		{"fremovexattr", unix.SYS_FREMOVEXATTR},
 	} {
 		out = append(out, Call{c.name, c.nr, Share, nil, why})
 	}

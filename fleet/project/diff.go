@@ -90,7 +90,7 @@ func (f *File) diffNetwork(now Now, name string) (missing bool, err error) {
 		return true, nil
 	}
 	want, have := f.Networks[name], now.Networks[i]
-	same := want.Internal == have.Internal && want.Isolated == have.Isolated && want.HostAccess == have.HostAccess &&
+	same := want.Internal == have.Internal && want.Isolated == have.Isolated && want.HostAccess == have.HostAccess && want.Shielded == have.Shielded &&
 		(want.Subnet == "" || want.Subnet == have.Subnet.String()) &&
 		(want.MTU == 0 || want.MTU == have.MTU) &&
 		(want.IPv6 == "" || want.IPv6 == have.Subnet6.String() || want.IPv6 == "none" && !have.Subnet6.IsValid())

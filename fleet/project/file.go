@@ -54,6 +54,7 @@ type Network struct {
 	Internal   bool   `json:"internal,omitempty"`
 	Isolated   bool   `json:"isolated,omitempty"`
 	HostAccess bool   `json:"host-access,omitempty"`
+	Shielded   bool   `json:"shielded,omitempty"`
 }
 
 // Machine is a machine of a project: the flags of gureum run. Its name is its key.
@@ -265,6 +266,6 @@ func defaultName(dir string) string {
 func (n *Network) spec(name string) fleet.NetworkSpec {
 	return fleet.NetworkSpec{
 		Name: name, Subnet: n.Subnet, Subnet6: n.IPv6, MTU: n.MTU,
-		Internal: n.Internal, Isolated: n.Isolated, HostAccess: n.HostAccess,
+		Internal: n.Internal, Isolated: n.Isolated, HostAccess: n.HostAccess, Shielded: n.Shielded,
 	}
 }

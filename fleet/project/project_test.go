@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -117,6 +118,31 @@ func diff(t *testing.T, f *File, n Now, prune bool) string {
 		t.Errorf("out of order: %v", changes)
 	}
 	return fmt.Sprint(changes, orphans)
+}
+
+// TestNetworkWithOtherProperties is refused, whichever differs.
+func TestNetworkWithOtherProperties(t *testing.T) {
+	have := state.Network{
+		ID: "n", Name: "lan", MTU: 1500, Subnet: netip.MustParsePrefix("10.90.0.0/24"), Subnet6: netip.MustParsePrefix("fd00::/64"),
+		Internal: true, Isolated: true, HostAccess: true, Shielded: true,
+	}
+	for words, same := range map[string]bool{
+		"internal: true, isolated: true, host-access: true, shielded: true":                                            true,
+		"internal: true, isolated: true, host-access: true, shielded: true, subnet: 10.90.0.0/24, ipv6: 'fd00::/64'":   true,
+		"internal: true, isolated: true, host-access: true":                                                            false,
+		"internal: true, isolated: true, shielded: true":                                                               false,
+		"internal: true, host-access: true, shielded: true":                                                            false,
+		"isolated: true, host-access: true, shielded: true":                                                            false,
+		"internal: true, isolated: true, host-access: true, shielded: true, mtu: 9000":                                 false,
+		"internal: true, isolated: true, host-access: true, shielded: true, ipv6: none":                                false,
+		"internal: true, isolated: true, host-access: true, shielded: true, subnet: 10.91.0.0/24, ipv6: 'fd00:0::/64'": false,
+		"internal: true, isolated: true, host-access: true, shielded: true, subnet: 10.90.0.0/24, ipv6: 'fd00:1::/64'": false,
+	} {
+		got := diff(t, parse(t, "networks: {lan: {"+words+"}}"), Now{Networks: []*state.Network{&have}}, false)
+		if (got == "[] []") != same || !same && !strings.Contains(got, "is there with other properties") {
+			t.Errorf("%s: %s", words, got)
+		}
+	}
 }
 
 func TestDiff(t *testing.T) {

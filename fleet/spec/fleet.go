@@ -52,9 +52,6 @@ func (p *Plan) parseFleet(s *Spec) (err error) {
 		}
 		p.Publish = append(p.Publish, published)
 	}
-	if len(p.Publish) > 0 && len(p.Ports) == 0 {
-		return errors.New("publish: the machine is on no network: give --net NETWORK")
-	}
 	if p.Restart, err = parseRestart(s.Restart); err != nil {
 		return err
 	}

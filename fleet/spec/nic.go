@@ -38,6 +38,12 @@ func (p *Plan) parseNICs(s *Spec) error {
 	return nil
 }
 
+// OnNetwork tells whether a --net that was understood is about a network of the fleet.
+func OnNetwork(text string) bool {
+	_, port, err := parseNIC(text)
+	return err == nil && port.Network != ""
+}
+
 // parseNIC reads KIND[:NAME][,OPTION=VALUE...]. What the values may be is the
 // machine's affair; see vm.NIC.
 func parseNIC(s string) (n vm.NIC, port Port, err error) {
@@ -84,7 +90,7 @@ func parseNIC(s string) (n vm.NIC, port Port, err error) {
 func setNICOption(n *vm.NIC, key, value string) (err error) {
 	switch key {
 	case "mac":
-		n.MAC, err = ParseMAC(value)
+		n.MAC, err = parseMAC(value)
 	case "mtu":
 		n.MTU, err = parseCount(key, value)
 	case "queues":
@@ -129,8 +135,8 @@ func parseVhost(s string) (virtionet.VhostMode, error) {
 	return 0, fmt.Errorf("network option vhost: %q: give auto, on or off", s)
 }
 
-// ParseMAC reads an address of an interface: six bytes in hexadecimal with colons or hyphens between them.
-func ParseMAC(s string) (mac [6]byte, err error) {
+// parseMAC reads six bytes in hexadecimal with colons or hyphens between them.
+func parseMAC(s string) (mac [6]byte, err error) {
 	parts := strings.FieldsFunc(s, func(r rune) bool { return r == ':' || r == '-' })
 	b, err := hex.DecodeString(strings.Join(parts, ""))
 	if err != nil || len(parts) != len(mac) || len(b) != len(mac) || len(s) != 17 || [6]byte(b) == mac {

@@ -53,6 +53,11 @@ type Spec struct {
 	Env     []string `json:"env,omitempty"`
 	Workdir string   `json:"workdir,omitempty"`
 
+	CPULimit    string `json:"cpu-limit,omitempty"`
+	MemoryLimit string `json:"memory-limit,omitempty"`
+	PidsLimit   int    `json:"pids-limit,omitempty"`
+	IOLimit     string `json:"io-limit,omitempty"`
+
 	Publish []string `json:"publish,omitempty"`
 	Restart string   `json:"restart,omitempty"`
 	Label   []string `json:"label,omitempty"`
@@ -73,6 +78,7 @@ type Plan struct {
 	Ports []Port
 	// Publish are ports of the host that lead into the guest.
 	Publish []Publish
+	Limits  Limits
 	Restart Restart
 	Labels  map[string]string
 
@@ -89,7 +95,7 @@ func (s *Spec) Plan() (*Plan, error) {
 	c.Kernel, c.Initrd, c.Append = s.Kernel, s.Initrd, s.Append
 	c.Transport = vm.Transport(s.Transport)
 	c.RNG.Off, c.Balloon.Off = s.NoRNG, s.NoBalloon
-	for _, parse := range []func(*Spec) error{p.parseMemory, p.parseDisks, p.parseNICs, p.parseOthers, p.parseFleet} {
+	for _, parse := range []func(*Spec) error{p.parseMemory, p.parseDisks, p.parseNICs, p.parseOthers, p.parseLimits, p.parseFleet} {
 		if err := parse(s); err != nil {
 			return nil, err
 		}

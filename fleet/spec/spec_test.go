@@ -50,7 +50,6 @@ func TestPlanRefuses(t *testing.T) {
 		"give the path":           {Disk: []string{",ro"}},
 		`network "here:"`:         {Net: []string{"here:"}},
 		"is no IPv4 address":      {Net: []string{"here,ip=fd00::1"}},
-		"on no network":           {Publish: []string{"80:80"}},
 		"write it as HOSTPORT":    {Publish: []string{"80"}},
 		`"0" is no port`:          {Publish: []string{"0:80"}},
 		`"sctp" is no protocol`:   {Publish: []string{"80:80/sctp"}},
@@ -68,6 +67,25 @@ func TestPlanRefuses(t *testing.T) {
 	} {
 		if _, err := s.Plan(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %s", s, err, want)
+		}
+	}
+}
+
+// TestPublishWithoutNetwork is refused to who makes a machine; one that was disconnected
+// may be so.
+func TestPublishWithoutNetwork(t *testing.T) {
+	s := Spec{CPUs: 1, Memory: "64M", Publish: []string{"80:80"}}
+	for _, c := range []struct {
+		net  []string
+		want string
+	}{{nil, "on no network"}, {[]string{"user"}, "on no network"}, {[]string{"here"}, ""}} {
+		s.Net = c.net
+		p, err := s.Plan()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Check(); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: %v, want %q", c.net, err, c.want)
 		}
 	}
 }
@@ -122,5 +140,51 @@ func TestPlanOfAFleetsMachine(t *testing.T) {
 	}
 	if p.Restart != (Restart{RestartOnFailure, 3}) || !reflect.DeepEqual(p.Labels, map[string]string{"tier": "web", "blue": ""}) {
 		t.Errorf("restart %+v, labels %v", p.Restart, p.Labels)
+	}
+}
+
+func TestDeviceLimits(t *testing.T) {
+	for text, want := range map[string]DeviceLimit{
+		"bps=1M":           {-1, 1 << 20, 0},
+		"0,bps=1K,iops=20": {0, 1024, 20},
+		"3,iops=0":         {3, 0, 0},
+	} {
+		if got, err := ParseDeviceLimit(text, "iops"); err != nil || got != want {
+			t.Errorf("%s: %+v, %v, want %+v", text, got, err, want)
+		}
+	}
+	for _, bad := range []string{"", "0", "bps", "bps=x", "pps=1", "iops=-1", "99999999,bps=1", "bps=1,,"} {
+		if got, err := ParseDeviceLimit(bad, "iops"); err == nil {
+			t.Errorf("%q: %+v", bad, got)
+		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	good := Spec{CPULimit: "1.5", MemoryLimit: "1G", PidsLimit: 64, IOLimit: "rbps=1M,wiops=7"}
+	p, err := good.Plan()
+	want := Limits{CPU: 1.5, Memory: 1 << 30, Pids: 64, IO: IOLimit{ReadBPS: 1 << 20, WriteIOPS: 7}}
+	if err != nil || p.Limits != want {
+		t.Errorf("%+v, %v, want %+v", p.Limits, err, want)
+	}
+	for _, bad := range []Spec{
+		{CPULimit: "0"},
+		{CPULimit: "-1"},
+		{CPULimit: "NaN"},
+		{CPULimit: "Inf"},
+		{CPULimit: "many"},
+		{MemoryLimit: "31M"},
+		{MemoryLimit: "x"},
+		{PidsLimit: -1},
+		{PidsLimit: 31},
+		{PidsLimit: 40, CPUs: 9},
+		{IOLimit: "rbps"},
+		{IOLimit: "rbps=0"},
+		{IOLimit: "iops=1"},
+		{IOLimit: "riops=x"},
+	} {
+		if _, err := bad.Plan(); err == nil {
+			t.Errorf("%+v is taken", bad)
+		}
 	}
 }

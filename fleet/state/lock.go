@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,8 +15,10 @@ import (
 // ErrBusy is the error of TryLock for a lock that somebody else holds.
 var ErrBusy = errors.New("somebody else has it locked")
 
-// Lock is a lock on a file (flock(2)). The kernel frees it when the last process ends
-// that has its descriptor.
+// Lock is a lock on an open file (fcntl_locking(2), "Open file description locks"). The
+// kernel frees it when the last process ends that has its descriptor. Of the kinds of locks
+// it is the one that can be looked at without being taken, so that who looks is never in
+// the way of who takes it.
 type Lock struct{ file *os.File }
 
 // TryLock takes a lock, or gives ErrBusy. The file is made if need be.
@@ -24,14 +27,9 @@ func TryLock(path string) (*Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	for {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
+	err = control(f, unix.F_OFD_SETLK, whole())
 	switch {
-	case errors.Is(err, unix.EWOULDBLOCK):
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EACCES):
 		err = ErrBusy
 	case err == nil && !sameFile(f, path):
 		// Its folder was removed and made anew meanwhile: this is a lock on nothing.
@@ -41,6 +39,18 @@ func TryLock(path string) (*Lock, error) {
 		return nil, errors.Join(&os.PathError{Op: "lock", Path: path, Err: err}, f.Close())
 	}
 	return &Lock{f}, nil
+}
+
+// whole is a lock on all of a file.
+func whole() *unix.Flock_t { return &unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart} }
+
+func control(f *os.File, command int, l *unix.Flock_t) error {
+	for {
+		err := unix.FcntlFlock(f.Fd(), command, l)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }
 
 func sameFile(f *os.File, path string) bool {
@@ -72,17 +82,19 @@ func WaitLock(ctx context.Context, path string) (*Lock, error) {
 
 // Held tells whether somebody holds a lock.
 func Held(path string) (bool, error) {
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
 		return false, nil
-	}
-	l, err := TryLock(path)
-	if errors.Is(err, ErrBusy) {
-		return true, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	return false, l.Unlock()
+	defer f.Close()
+	l := whole()
+	if err := control(f, unix.F_OFD_GETLK, l); err != nil {
+		return false, &os.PathError{Op: "look at the lock of", Path: path, Err: err}
+	}
+	return l.Type != unix.F_UNLCK, nil
 }
 
 // File is the locked file: a process that inherits it holds the lock as well.

@@ -25,6 +25,8 @@ type Network struct {
 	Isolated bool `json:"isolated,omitempty"`
 	// HostAccess: its machines reach the host's own services, beyond the network's.
 	HostAccess bool `json:"host_access,omitempty"`
+	// Shielded: the host reaches its machines only where they publish.
+	Shielded bool `json:"shielded,omitempty"`
 }
 
 // ErrNoNetwork is the error for a network that is not there.

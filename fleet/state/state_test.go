@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -72,6 +73,62 @@ func TestLock(t *testing.T) {
 	if held, err := Held(path); held || err != nil {
 		t.Errorf("free: %v, %v", held, err)
 	}
+}
+
+// TestLookingTakesNoLock has many look whether a lock is held, while it is taken and given
+// up: who takes it never finds it busy, and who looks sees none when there is none.
+func TestLookingTakesNoLock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	l, err := TryLock(path)
+	if err == nil {
+		err = l.Unlock()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	look := func(rounds int) {
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		for range 4 {
+			wg.Go(func() {
+				for range rounds {
+					if held, err := Held(path); held || err != nil {
+						t.Errorf("nobody holds it: %v, %v", held, err)
+						return
+					}
+				}
+			})
+		}
+	}
+	look(500)
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					if _, err := Held(path); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	for range 500 {
+		l, err := TryLock(path)
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		if err := l.Unlock(); err != nil {
+			t.Error(err)
+		}
+	}
+	close(done)
+	wg.Wait()
 }
 
 func TestRecords(t *testing.T) {

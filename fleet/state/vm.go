@@ -3,6 +3,7 @@ package state
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -21,12 +22,29 @@ type VM struct {
 	Spec    spec.Spec `json:"spec"`
 	// Ports are its interfaces on networks of the fleet, in the order of Spec.Net.
 	Ports []Port `json:"ports,omitempty"`
-	// UID is the user and group of its process; 0 for the user who runs it.
-	UID int `json:"uid,omitempty"`
+	// Unplugged are those that it has only until its process ends.
+	Unplugged []Unplugged `json:"unplugged,omitempty"`
 	// Want is what the user wants it to be, now and after a reboot of the host.
 	Want Want `json:"want"`
 	// Restarts counts how often it was started again since the user started it.
 	Restarts int `json:"restarts,omitempty"`
+}
+
+// firstUID and uidBits are the range of machines' users: nobody gives out numbers of it
+// (systemd's UIDS-GIDS, "Summary": containers' end at 1879048191, the kernel's own begin
+// behind 2147352575).
+const (
+	firstUID = 0x7000_0000
+	uidBits  = 27
+)
+
+// UID is the user and group that the machine's process becomes when root starts it. It
+// follows from the id, so no two machines share one but by a chance of 1 in 134 million,
+// whichever folders their records are in, and a removed machine's does not come back soon.
+func (vm *VM) UID() int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(vm.ID)) // never fails
+	return firstUID + int(h.Sum32()>>(32-uidBits))
 }
 
 // Want is what the user wants a machine to be.
@@ -75,7 +93,7 @@ func (d Dirs) GetVM(id string) (*VM, error) {
 		return nil, fmt.Errorf("%w: %q", ErrNotFound, id)
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: mend it, or remove the machine: gureum rm -f %s", err, id)
 	}
 	if vm.ID != id {
 		return nil, fmt.Errorf("%s: the record is of machine %q: it was moved", d.VMDir(id), vm.ID)
@@ -86,7 +104,7 @@ func (d Dirs) GetVM(id string) (*VM, error) {
 // VMs reads all records, the oldest machine first. Those that cannot be read come as
 // errors beside the others, joined.
 func (d Dirs) VMs() ([]*VM, error) {
-	ids, err := d.vmIDs()
+	ids, err := d.VMIDs()
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +123,8 @@ func (d Dirs) VMs() ([]*VM, error) {
 	return out, errors.Join(errs...)
 }
 
-func (d Dirs) vmIDs() ([]string, error) {
+// VMIDs lists the ids of folders of machines, of which some may have no record.
+func (d Dirs) VMIDs() ([]string, error) {
 	entries, err := os.ReadDir(filepath.Join(d.State, "vms"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -144,7 +163,7 @@ func (d Dirs) RemoveVM(id string) error {
 
 // Strays are ids of folders without a machine, which a crash left.
 func (d Dirs) Strays() ([]string, error) {
-	ids, err := d.vmIDs()
+	ids, err := d.VMIDs()
 	if err != nil {
 		return nil, err
 	}

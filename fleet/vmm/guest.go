@@ -33,7 +33,7 @@ func (g *guest) attend(p *process) {
 		return
 	}
 	var ctx context.Context
-	ctx, g.cancel = context.WithCancel(endless)
+	ctx, g.cancel = context.WithCancel(context.Background())
 	g.work.Go(func() {
 		err := g.follow(ctx, p)
 		if err != nil && !errors.Is(err, agent.ErrDisconnected) && ctx.Err() == nil {
@@ -57,6 +57,7 @@ func (g *guest) follow(ctx context.Context, p *process) error {
 			if err := p.journal.Add(state.Entry{Event: state.EventStage, Stage: string(state.StageAgent)}); err != nil {
 				slog.Error("write the journal", "name", p.record.Name, "error", err)
 			}
+			p.quiet.Reset(settled)
 			if len(p.record.Spec.Command) > 0 {
 				return g.runCommand(ctx, p, client)
 			}

@@ -85,6 +85,9 @@ func TestDocumentHasEveryField(t *testing.T) {
 		api.Stop{},
 		api.Size{},
 		api.Update{},
+		api.Link{},
+		api.DiskLimit{},
+		api.NICLimit{},
 		api.Error{},
 	}
 	for _, v := range types {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 
 	"github.com/gureum/gureum/fleet/api"
 	"github.com/gureum/gureum/fleet/state"
+	"github.com/gureum/gureum/virtio/ratelimit"
 	"github.com/gureum/gureum/vm"
 )
 
@@ -40,7 +40,11 @@ func (p *process) serve() error {
 		return fmt.Errorf("control socket: %w", err)
 	}
 	s := &server{p: p}
-	s.http = http.Server{Handler: s.routes(), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+	s.http = http.Server{Handler: s.routes(), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10, ConnState: func(_ net.Conn, is http.ConnState) {
+		if is == http.StateClosed {
+			p.quiet.Reset(settled)
+		}
+	}}
 	p.server = s
 	s.work.Go(func() { _ = s.http.Serve(l) })
 	return nil
@@ -128,7 +132,7 @@ func (s *server) info(r *http.Request) (any, error) {
 	p := s.p
 	i := p.machine.Info()
 	out := &api.Info{
-		ID: p.record.ID, Name: p.record.Name, Release: p.options.Release, PID: os.Getpid(),
+		ID: p.record.ID, Name: p.record.Name, Release: p.options.Release, PID: p.pid,
 		State: p.machine.State().String(), Stage: string(p.guest.stage()), Started: p.started,
 		CPUs: i.CPUs, Memory: i.Memory, Kernel: i.Kernel, Disks: []api.Disk{}, NICs: []api.NIC{},
 	}
@@ -245,10 +249,25 @@ func (s *server) update(r *http.Request) (any, error) {
 	if err := body(r, &in); err != nil {
 		return nil, err
 	}
+	var errs []error
 	if in.Balloon != nil {
-		return nil, s.p.machine.SetBalloon(*in.Balloon)
+		errs = append(errs, s.p.machine.SetBalloon(*in.Balloon))
 	}
-	return nil, nil
+	for _, l := range in.Links {
+		errs = append(errs, s.p.machine.SetLink(l.NIC, l.Up))
+	}
+	for _, l := range in.DiskLimits {
+		errs = append(errs, s.p.machine.LimitDisk(l.Disk, rates(l.BPS, l.IOPS)))
+	}
+	for _, l := range in.NICLimits {
+		both := rates(l.BPS, l.PPS)
+		errs = append(errs, s.p.machine.LimitNIC(l.NIC, both, both))
+	}
+	return nil, errors.Join(errs...)
+}
+
+func rates(bytes, ops uint64) ratelimit.Config {
+	return ratelimit.Config{Bytes: ratelimit.PerSecond(bytes), Ops: ratelimit.PerSecond(ops)}
 }
 
 func (s *server) resize(r *http.Request) (any, error) {
@@ -283,7 +302,7 @@ func (s *server) join(conn net.Conn, in io.Reader) {
 		s.p.console.leave(watch)
 		return
 	}
-	ctx, cancel := context.WithCancel(endless)
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	context.AfterFunc(ctx, func() { s.p.console.leave(watch) })
 	s.work.Go(func() {

@@ -12,7 +12,6 @@
 package vmm
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,6 +25,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gureum/gureum/fleet/jail"
 	"github.com/gureum/gureum/fleet/spec"
 	"github.com/gureum/gureum/fleet/state"
 	"github.com/gureum/gureum/net/ipam"
@@ -45,6 +45,9 @@ type Options struct {
 	Leash *os.File
 	// Queues are those of the taps, in the order of the record's ports.
 	Queues [][]*os.File
+	// Shares are the folders for the guest, in the order of the record's. Without root
+	// there are none: the process opens them itself.
+	Shares []*os.File
 	// Release is that of the program.
 	Release string
 }
@@ -80,6 +83,9 @@ type process struct {
 	server  *server
 	guest   guest
 	started time.Time
+	quiet   *time.Timer // gives memory back when nobody has asked for a while
+	cell    jail.Config
+	pid     int // as the host sees it
 }
 
 // Run runs the machine to its end and gives the process's exit status.
@@ -121,7 +127,7 @@ func (p *process) start() (err error) {
 			p.close()
 		}
 	}()
-	for _, step := range []func() error{p.load, p.openLogs, p.build, p.serve} {
+	for _, step := range []func() error{p.load, p.openLogs, p.build, p.serve, p.confine} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -132,7 +138,7 @@ func (p *process) start() (err error) {
 	p.started = time.Now()
 	p.guest.attend(p)
 	return errors.Join(
-		p.journal.Add(state.Entry{Event: state.EventStart, PID: os.Getpid(), Time: p.started}),
+		p.journal.Add(state.Entry{Event: state.EventStart, PID: p.pid, Time: p.started}),
 		p.journal.Add(state.Entry{Event: state.EventStage, Stage: string(state.StageKernel)}),
 	)
 }
@@ -147,6 +153,10 @@ func (p *process) load() error {
 	if p.plan, err = p.record.Spec.Plan(); err != nil {
 		return &vm.InputError{Err: err}
 	}
+	p.cell = Cell(o.Dirs, p.record, p.plan)
+	if err := p.prepareCell(); err != nil {
+		return err
+	}
 	if err := p.plan.Prepare(o.Dirs.VMDir(o.ID)); err != nil {
 		return &vm.InputError{Err: err}
 	}
@@ -155,9 +165,7 @@ func (p *process) load() error {
 	if err := p.plan.Background(); err != nil {
 		return &vm.InputError{Err: err}
 	}
-	if !c.Vsock.On {
-		c.Vsock = vm.Vsock{On: true, Path: state.VsockSocket}
-	}
+	c.Vsock = vm.Vsock{On: true, Path: state.VsockSocket}
 	return p.takePorts()
 }
 
@@ -180,7 +188,7 @@ func (p *process) takePorts() error {
 	}
 	for i, port := range p.record.Ports {
 		n := &p.plan.Config.NICs[port.NIC]
-		mac, err := spec.ParseMAC(port.MAC)
+		mac, err := ipam.ParseMAC(port.MAC)
 		if err != nil {
 			return err
 		}
@@ -250,9 +258,16 @@ func (p *process) build() error {
 	}
 	p.plan.Config.Console = p.console
 	var err error
-	p.machine, err = vm.New(p.plan.Config)
-	return err
+	if p.machine, err = vm.New(p.plan.Config); err != nil {
+		return err
+	}
+	p.quiet = time.AfterFunc(settled, p.machine.Trim)
+	return nil
 }
+
+// settled is how long after the last question to it, or its agent's first answer, the
+// process is taken not to need any more what that took.
+const settled = 2 * time.Second
 
 // attend waits for the machine's end and writes down how it came.
 func (p *process) attend() int {
@@ -290,6 +305,7 @@ func (p *process) close() {
 	p.server.close()
 	p.guest.close()
 	if p.machine != nil {
+		p.quiet.Stop()
 		errs = append(errs, p.machine.Close())
 	}
 	if p.plan != nil {
@@ -303,6 +319,3 @@ func (p *process) close() {
 		slog.Error("end the machine", "id", p.options.ID, "error", err)
 	}
 }
-
-// endless is the context of what lasts as long as the machine does.
-var endless = context.Background()

@@ -10,7 +10,7 @@ import (
 	"github.com/gureum/gureum/fleet/state"
 )
 
-// addCompletions has shells complete the names of machines.
+// addCompletions has shells complete the names of machines and networks.
 func addCompletions(root *cobra.Command) {
 	alive := func(m *fleet.Machine) bool { return m.Phase == state.Running }
 	paused := func(m *fleet.Machine) bool { return m.Phase == state.Paused }
@@ -35,6 +35,11 @@ func addCompletions(root *cobra.Command) {
 			cmd.ValidArgsFunction = completeCopy(completeMachines(-1, alive))
 		case "logs", "rename", "events":
 			cmd.ValidArgsFunction = completeMachines(1, all)
+		case "network":
+			addNetworkCompletions(cmd)
+		}
+		if cmd.Flags().Lookup("net") != nil {
+			_ = cmd.RegisterFlagCompletionFunc("net", completeNetworkFlag) // it is there
 		}
 	}
 }
@@ -74,4 +79,58 @@ func completeMachines(most int, want func(*fleet.Machine) bool) cobra.Completion
 		}
 		return out, cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+func addNetworkCompletions(network *cobra.Command) {
+	for _, cmd := range network.Commands() {
+		switch cmd.Name() {
+		case "inspect", "rm":
+			cmd.ValidArgsFunction = completeNetworks(-1)
+		case "connect", "disconnect":
+			cmd.ValidArgsFunction = completeNetworkMachine
+		}
+	}
+}
+
+// completeNetworks completes names of networks, as completeMachines does of machines.
+func completeNetworks(most int) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, begin string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if most >= 0 && len(args) >= most {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		fl, err := openFleet()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		list, _ := fl.Dirs.Networks() // those that can be read
+		var out []cobra.Completion
+		for _, n := range list {
+			if !slices.Contains(args, n.Name) && strings.HasPrefix(n.Name, begin) {
+				out = append(out, cobra.CompletionWithDesc(n.Name, n.Subnet.String()))
+			}
+		}
+		return out, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// completeNetworkMachine completes a network and a machine.
+func completeNetworkMachine(cmd *cobra.Command, args []string, begin string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	switch len(args) {
+	case 0:
+		return completeNetworks(-1)(cmd, nil, begin)
+	case 1:
+		return completeMachines(-1, func(*fleet.Machine) bool { return true })(cmd, nil, begin)
+	}
+	return nil, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeNetworkFlag completes what --net begins with.
+func completeNetworkFlag(cmd *cobra.Command, _ []string, begin string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	out, directive := completeNetworks(-1)(cmd, nil, begin)
+	for _, kind := range []string{"user", "tap:"} {
+		if strings.HasPrefix(kind, begin) {
+			out = append(out, kind)
+		}
+	}
+	return out, directive | cobra.ShellCompDirectiveNoSpace
 }

@@ -15,7 +15,8 @@ func newDoctorCommand(s Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check whether this host can run machines, and say how to mend it",
-		Long: "Doctor checks the CPU, the KVM device and what networks and large guests need.\n" +
+		Long: "Doctor checks the CPU, the KVM device and what networks and large guests need, and, run by\n" +
+			"root, whether a firewall or a setting of this host is in the networks' way.\n" +
 			"Exit status: 0 if machines can run, 69 if not. A warning takes a feature or speed away.",
 		Example: "  gureum doctor\n  gureum doctor -o json",
 		Args:    cobra.NoArgs,
@@ -23,7 +24,7 @@ func newDoctorCommand(s Streams) *cobra.Command {
 			if err := checkOutput(output); err != nil {
 				return err
 			}
-			findings := hostcheck.Host{Root: "/", Device: device}.Run()
+			findings := append(hostcheck.Host{Root: "/", Device: device}.Run(), networkFindings()...)
 			if err := printFindings(s.Out, output, findings); err != nil {
 				return err
 			}

@@ -77,6 +77,9 @@ func printDetails(w io.Writer, all []*fleet.Details) error {
 		for _, port := range d.Ports {
 			row("interface", portText(port))
 		}
+		for _, u := range d.Unplugged {
+			row("unplugged", portText(u.Port))
+		}
 		rowsOfLive(d, row)
 		row("folder", d.Dir)
 		if err := table.Flush(); err != nil {

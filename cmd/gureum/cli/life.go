@@ -2,15 +2,12 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/gureum/gureum/fleet"
-	"github.com/gureum/gureum/fleet/api"
-	"github.com/gureum/gureum/fleet/spec"
 	"github.com/gureum/gureum/fleet/state"
 	"github.com/gureum/gureum/vm"
 )
@@ -56,30 +53,6 @@ func newRestartCommand(s Streams) *cobra.Command {
 		return fl.Restart(ctx, ref, timeout)
 	})
 	cmd.Flags().DurationVarP(&timeout, "timeout", "t", timeout, "kill a guest that takes longer than this `DURATION` to stop")
-	return cmd
-}
-
-// newUpdateCommand changes machines that run.
-func newUpdateCommand(s Streams) *cobra.Command {
-	var balloon spec.Size
-	cmd := eachNamed(s, &cobra.Command{
-		Use:   "update MACHINE...",
-		Short: "Change machines that run",
-		Long: `Update changes machines while they run. --balloon takes memory from the guest, or gives
-it back; the guest does so at its own pace: see gureum stats. It is not kept for the
-next start.`,
-		Example: "  gureum update --balloon 512M web\n  gureum update --balloon 0 web",
-		PreRunE: func(cmd *cobra.Command, _ []string) error {
-			if !cmd.Flags().Changed("balloon") {
-				return errors.New("nothing to change: give --balloon")
-			}
-			return nil
-		},
-	}, func(ctx context.Context, fl *fleet.Fleet, ref string) error {
-		bytes := uint64(balloon)
-		return fl.Update(ctx, ref, api.Update{Balloon: &bytes})
-	})
-	cmd.Flags().Var(&balloon, "balloon", "how much memory to take from the guest")
 	return cmd
 }
 

@@ -59,8 +59,44 @@ func addSeedFlags(f *pflag.FlagSet, s *spec.Spec) {
 }
 
 func addFleetFlags(f *pflag.FlagSet, s *spec.Spec) {
+	addLimitFlags(f, s)
 	f.StringArrayVar(&s.Publish, "publish", nil, "lead a port of the host into the guest, `[ADDRESS:]HOSTPORT:GUESTPORT[/udp]`; repeatable")
 	f.StringVar(&s.Restart, "restart", "", "when to start the machine again once it has ended: no, on-failure[:N] or always")
 	f.StringArrayVar(&s.Label, "label", nil, "give the machine a label, `KEY=VALUE`; repeatable")
 	f.BoolVar(&s.Rm, "rm", false, "remove the machine when it has ended")
+}
+
+// Flags of limits.
+const (
+	flagCPULimit    = "cpu-limit"
+	flagMemoryLimit = "memory-limit"
+	flagPidsLimit   = "pids-limit"
+	flagIOLimit     = "io-limit"
+)
+
+func addLimitFlags(f *pflag.FlagSet, s *spec.Spec) {
+	f.StringVar(&s.CPULimit, flagCPULimit, "", "let the machine's process use this `NUMBER` of the host's CPUs at most, as 1.5")
+	f.StringVar(&s.MemoryLimit, flagMemoryLimit, "", "let it have this `SIZE` of the host's memory at most, the guest's included; beyond that the host kills it")
+	f.IntVar(&s.PidsLimit, flagPidsLimit, 0, "let it have this `NUMBER` of threads at most (default 1024 and one for each CPU)")
+	f.StringVar(&s.IOLimit, flagIOLimit, "", "limit its use of each of the host's disks: `rbps=SIZE,wbps=SIZE,riops=N,wiops=N`, bytes and operations a second, or some of these")
+}
+
+func limitChanged(f *pflag.FlagSet) bool {
+	return f.Changed(flagCPULimit) || f.Changed(flagMemoryLimit) || f.Changed(flagPidsLimit) || f.Changed(flagIOLimit)
+}
+
+// copyLimits copies those limits that were given.
+func copyLimits(f *pflag.FlagSet, to, from *spec.Spec) {
+	if f.Changed(flagCPULimit) {
+		to.CPULimit = from.CPULimit
+	}
+	if f.Changed(flagMemoryLimit) {
+		to.MemoryLimit = from.MemoryLimit
+	}
+	if f.Changed(flagPidsLimit) {
+		to.PidsLimit = from.PidsLimit
+	}
+	if f.Changed(flagIOLimit) {
+		to.IOLimit = from.IOLimit
+	}
 }

@@ -9,12 +9,19 @@ import (
 	"github.com/gureum/gureum/fleet"
 )
 
+// nameProcess gives a process of the fleet the program's name in lists of processes. It was
+// started by /proc/self/exe, which is the program even if its file was replaced, and so
+// goes by "exe".
+func nameProcess(*cobra.Command, []string) error {
+	return os.WriteFile("/proc/self/comm", []byte("gureum"), 0)
+}
+
 // newSuperviseCommand looks after machines that have ended; package fleet starts it.
 func newSuperviseCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    fleet.SuperviseCommand,
 		Hidden: true,
-		Args:   cobra.NoArgs,
+		Args:   cobra.NoArgs, PreRunE: nameProcess,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			fl, err := openFleet()
 			if err != nil {
@@ -30,7 +37,7 @@ func newServiceCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    fleet.ServiceCommand + " NETWORK",
 		Hidden: true,
-		Args:   cobra.ExactArgs(1),
+		Args:   cobra.ExactArgs(1), PreRunE: nameProcess,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			fl, err := openFleet()
 			if err != nil {

@@ -96,6 +96,7 @@ func prune(ctx context.Context, out io.Writer, fl *fleet.Fleet, machines []*flee
 		}
 		errs = append(errs, err)
 	}
+	errs = append(errs, fl.Tidy(ctx))
 	if os.Geteuid() == 0 {
 		errs = append(errs, fl.Repair(ctx))
 	}

@@ -63,7 +63,7 @@ func newRunCommand(s Streams) *cobra.Command {
 			if o.detach {
 				return fleetError(o.runDetached(cmd.Context(), s))
 			}
-			if on, err := o.onNetwork(); err != nil || on {
+			if on, err := o.ofFleet(); err != nil || on {
 				if err == nil {
 					err = fleetError(o.runLeashed(cmd.Context(), s))
 				}

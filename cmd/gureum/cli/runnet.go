@@ -8,17 +8,18 @@ import (
 	"time"
 
 	"github.com/gureum/gureum/fleet"
+	"github.com/gureum/gureum/fleet/spec"
 	"github.com/gureum/gureum/vm"
 )
 
-// onNetwork tells whether the machine is on a network of the fleet. One in the foreground
-// is then a machine of the fleet as well, for as long as this command lives.
-func (o *runOptions) onNetwork() (bool, error) {
+// ofFleet tells whether the machine needs the fleet: for a network, or for limits. One in
+// the foreground is then a machine of the fleet as well, for as long as this command lives.
+func (o *runOptions) ofFleet() (bool, error) {
 	plan, err := o.spec.Plan()
 	if err != nil {
 		return false, err
 	}
-	return len(plan.Ports) > 0, nil
+	return len(plan.Ports)+len(plan.Publish) > 0 || plan.Limits != (spec.Limits{}), nil
 }
 
 // comeUp is how long a guest may take until its agent answers.
@@ -84,9 +85,9 @@ func (o *runOptions) checkLeashed() error {
 	case s.CPUs == 0:
 		return errNoCPUs
 	case o.console != "auto":
-		return errors.New("console: that of a machine on a network is logged: leave it out, or give --detach and see gureum logs")
+		return errors.New("console: that of a machine on a network or with limits is logged: leave it out, or give --detach and see gureum logs")
 	case o.json:
-		return errors.New("json: not with a machine on a network: leave it out")
+		return errors.New("json: not with a machine on a network or with limits: leave it out")
 	case s.Restart != "":
 		return errors.New("restart is for machines in the background: give --detach")
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gureum/gureum/fleet"
+	"github.com/gureum/gureum/fleet/jail"
 	"github.com/gureum/gureum/fleet/state"
 	"github.com/gureum/gureum/fleet/vmm"
 )
@@ -16,10 +17,11 @@ import (
 // newProcessCommand is a machine's process; package fleet starts it.
 func newProcessCommand() *cobra.Command {
 	var leash bool
+	var shares int
 	cmd := &cobra.Command{
 		Use:    fleet.ProcessCommand + " ID QUEUES...",
 		Hidden: true,
-		Args:   cobra.MinimumNArgs(1),
+		Args:   cobra.MinimumNArgs(1), PreRunE: nameProcess,
 		RunE: func(_ *cobra.Command, args []string) error {
 			dirs, err := state.DefaultDirs()
 			if err != nil {
@@ -45,6 +47,12 @@ func newProcessCommand() *cobra.Command {
 				}
 				o.Queues = append(o.Queues, queues)
 			}
+			for range shares {
+				o.Shares = append(o.Shares, inherit("share"))
+			}
+			if err := jail.CloseInherited(int(next)); err != nil {
+				return err
+			}
 			if status := vmm.Run(o); status != 0 {
 				return &statusError{status: status}
 			}
@@ -52,5 +60,6 @@ func newProcessCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&leash, strings.TrimPrefix(fleet.LeashFlag, "--"), false, "end when nobody holds the other end of the third file")
+	cmd.Flags().IntVar(&shares, strings.TrimPrefix(fleet.SharesFlag, "--"), 0, "how many of the last files are shared folders")
 	return cmd
 }

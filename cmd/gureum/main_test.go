@@ -31,11 +31,18 @@ func params(dir string) testscript.Params {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("XDG_CACHE_HOME", env.WorkDir+"/cache")
+			load, err := filepath.Abs("../../bin/load") // for programs in guests
+			if err != nil {
+				return err
+			}
+			env.Setenv("LOAD", load)
 			return fleetDirs(env)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status":  statusCommand,
 			"nothing": nothingCommand,
+			"trials":  trialsCommand,
+			"judge":   judgeCommand,
 		},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -13,6 +14,8 @@ import (
 type Footprint struct {
 	// VMM is what the process takes beside guest RAM.
 	VMM uint64
+	// Private is the part of VMM that no other process has mapped.
+	Private uint64
 	// Guest is the guest RAM that has been touched, with the kernel and RAM disk
 	// files that are mapped into it.
 	Guest uint64
@@ -23,6 +26,8 @@ type Footprint struct {
 // Mapping is one line of /proc/PID/maps with its resident size in bytes.
 type Mapping struct {
 	Start, End, RSS uint64
+	Private         uint64 // of RSS
+	hidden          bool   // from children and core files
 	Name            string
 }
 
@@ -30,12 +35,7 @@ type Mapping struct {
 // adjoining mappings whose sizes add up to guestMemory, which must lie below the
 // MMIO hole in one piece.
 func MeasureFootprint(pid int, guestMemory uint64) (Footprint, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps", pid))
-	if err != nil {
-		return Footprint{}, err
-	}
-	defer f.Close()
-	maps, err := parseSmaps(f)
+	maps, err := readSmaps(pid)
 	if err != nil {
 		return Footprint{}, err
 	}
@@ -43,16 +43,42 @@ func MeasureFootprint(pid int, guestMemory uint64) (Footprint, error) {
 	if !ok {
 		return Footprint{}, fmt.Errorf("process %d: no mappings of %d bytes together: is it a VMM of that size?", pid, guestMemory)
 	}
+	return sum(maps, func(i int) bool { return i >= first && i <= last }), nil
+}
+
+// MeasureGureum is MeasureFootprint of a process of Gureum's, by what it says of its
+// mappings: guest RAM is neither inherited by a child nor dumped. So it goes for guests as
+// small as a part of the heap.
+func MeasureGureum(pid int) (Footprint, error) {
+	maps, err := readSmaps(pid)
+	if err != nil {
+		return Footprint{}, err
+	}
+	return sum(maps, func(i int) bool { return maps[i].hidden }), nil
+}
+
+func readSmaps(pid int) ([]Mapping, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps", pid))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return parseSmaps(f)
+}
+
+// sum adds up what is the guest's and what is not.
+func sum(maps []Mapping, guest func(i int) bool) Footprint {
 	var result Footprint
 	for i, m := range maps {
-		if i >= first && i <= last {
+		if guest(i) {
 			result.Guest += m.RSS
 			continue
 		}
 		result.VMM += m.RSS
+		result.Private += m.Private
 		result.Largest = insertLargest(result.Largest, m)
 	}
-	return result, nil
+	return result
 }
 
 // maxLargest is the length of Footprint.Largest.
@@ -105,15 +131,30 @@ func parseSmaps(r io.Reader) ([]Mapping, error) {
 			maps = append(maps, m)
 			continue
 		}
-		if fields[0] == "Rss:" && len(fields) > 1 && len(maps) > 0 {
-			kib, err := strconv.ParseUint(fields[1], 10, 64)
-			if err != nil {
-				return nil, err
-			}
-			maps[len(maps)-1].RSS = kib << 10
+		if len(fields) < 2 || len(maps) == 0 {
+			continue
+		}
+		m := &maps[len(maps)-1]
+		var err error
+		switch fields[0] {
+		case "Rss:":
+			err = addKiB(&m.RSS, fields[1])
+		case "Private_Clean:", "Private_Dirty:":
+			err = addKiB(&m.Private, fields[1])
+		case "VmFlags:":
+			m.hidden = slices.Contains(fields, "dc") && slices.Contains(fields, "dd")
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	return maps, scanner.Err()
+}
+
+func addKiB(to *uint64, text string) error {
+	kib, err := strconv.ParseUint(text, 10, 54)
+	*to += kib << 10
+	return err
 }
 
 func parseMapping(start, end string, fields []string) (Mapping, error) {

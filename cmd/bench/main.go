@@ -42,6 +42,7 @@ type options struct {
 	rows           string
 	scale, queues  int
 	wall, tools    bool
+	density        int
 	ioRows         []bench.IORow // what rows selects
 }
 
@@ -58,6 +59,7 @@ func (o *options) parse() {
 	flag.IntVar(&o.queues, "queues", 1, "queue pairs of the network of -io, and CPUs of its guests")
 	flag.BoolVar(&o.tools, "tools", false, "have -io's guests measure with fio, iperf3 and ping in place of a program of our own")
 	flag.BoolVar(&o.wall, "wall", false, "in the lab, measure by the machine's clock in place of instructions")
+	flag.IntVar(&o.density, "density", 0, "run this number of machines at a time in place of all else; in the lab on a host of 2 CPUs and 12 GiB, by the clock")
 	flag.Parse()
 }
 
@@ -88,6 +90,8 @@ func (o *options) check() error {
 		return fmt.Errorf("-cache %q: give writeback or none", o.cache)
 	case o.scale < 1:
 		return fmt.Errorf("-scale %d: give 1 or more", o.scale)
+	case o.density < 0 || o.density > 250:
+		return fmt.Errorf("-density %d: give 1 to 250, as many as a network has addresses for", o.density)
 	case o.runs < 0:
 		return fmt.Errorf("-runs %d: give 1 or more", o.runs)
 	}
@@ -134,18 +138,20 @@ func run(ctx context.Context) error {
 	if lab.HostHasKVM() {
 		return o.measure(ctx, dir)
 	}
-	return measureInLab(ctx, dir, o.wall)
+	switch {
+	case o.density > 0:
+		return measureInLab(ctx, dir, "--memory", "12G")
+	case o.wall:
+		return measureInLab(ctx, dir)
+	}
+	return measureInLab(ctx, dir, "--deterministic")
 }
 
-// measureInLab runs this program in the lab.
-func measureInLab(ctx context.Context, dir string, wall bool) error {
+// measureInLab runs this program in the lab, a host with these flags.
+func measureInLab(ctx context.Context, dir string, args ...string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
-	}
-	args := []string{"--deterministic"}
-	if wall {
-		args = nil
 	}
 	args = append(args, "--", self, "-inside", dir)
 	cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(self), "lab"), append(args, os.Args[1:]...)...)
@@ -170,6 +176,9 @@ func (o *options) measure(ctx context.Context, dir string) error {
 		return err
 	}
 	defer stage.Close()
+	if o.density > 0 {
+		return o.measureDensity(ctx, stage)
+	}
 	if o.io {
 		return o.measureIO(ctx, stage)
 	}
@@ -230,4 +239,18 @@ func (o *options) measureRows(ctx context.Context, contestants []bench.Contestan
 		err = bench.PrintIO(os.Stdout, o.ioRows, results)
 	}
 	return errors.Join(err, stop())
+}
+
+func (o *options) measureDensity(ctx context.Context, stage *bench.Stage) error {
+	d, err := bench.MeasureDensity(ctx, stage.Gureum, o.density, os.Stderr)
+	if err != nil {
+		return err
+	}
+	if err := bench.PrintDensity(os.Stdout, d); err != nil {
+		return err
+	}
+	if d.Reached < d.Machines || len(d.Left) > 0 {
+		return errors.New("not all machines reached one another, or something was left behind")
+	}
+	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -174,6 +175,7 @@ func mainTest(args []string, stdout, stderr io.Writer) int {
 	fs.BoolVar(&s.Verbose, "v", false, "print each test as it runs")
 	fs.BoolVar(&s.Direct, "direct", s.Direct, "run on this machine, not in the lab (default where it has KVM)")
 	race := fs.Bool("race", true, "look for data races")
+	fs.IntVar(&s.Parallel, "p", min(runtime.NumCPU(), 4), "test this `number` of packages at a time, each in a host of its own")
 	fs.IntVar(&s.Count, "count", 1, "run each test this `number` of times")
 	fs.DurationVar(&s.Timeout, "timeout", 0, "`duration` that one package may take (default 10m)")
 	fs.StringVar(&s.CoverProfile, "coverprofile", "", "write the coverage of all packages to this `file`")

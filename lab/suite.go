@@ -9,17 +9,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/gureum/gureum/guest/agent"
 )
 
-// Suite is a run of the Go tests that need KVM, in one L1 for all of them, or
-// right here where the machine has KVM.
+// Suite is a run of the Go tests that need KVM, in one L1 for all of them or a
+// few side by side, or right here where the machine has KVM.
 type Suite struct {
 	// Host says what L1 is like. Its command and streams are not used.
 	Host Options
@@ -27,6 +30,7 @@ type Suite struct {
 	Direct bool
 
 	Packages     []string // as 'go list' takes them; "." by default
+	Parallel     int      // packages tested at a time, each in an L1 of its own; 1 by default
 	Run          string   // pattern of test names; "^TestKVM" by default
 	Verbose      bool
 	NoRace       bool
@@ -67,22 +71,16 @@ func (s Suite) Test(ctx context.Context) error {
 		return err
 	}
 	s.Host.Shares = append(s.Host.Shares, tmp)
-	r := &suiteRun{Suite: s}
-	defer r.close()
-	for _, p := range built {
-		if err := r.boot(ctx); err != nil {
-			return err
-		}
-		if !r.test(ctx, p) && ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
+	failed, err := s.testAll(ctx, built)
+	if err != nil {
+		return err
 	}
 	if s.CoverProfile != "" {
 		if err := mergeProfiles(s.CoverProfile, built); err != nil {
 			return err
 		}
 	}
-	if r.failed || len(built) < len(pkgs) {
+	if failed || len(built) < len(pkgs) {
 		return errTests
 	}
 	return nil
@@ -95,8 +93,10 @@ func (s Suite) withDefaults() Suite {
 	if s.Run == "" {
 		s.Run = "^TestKVM"
 	}
-	if s.Count == 0 {
-		s.Count = 1
+	s.Count = max(s.Count, 1)
+	s.Parallel = max(s.Parallel, 1)
+	if s.Direct {
+		s.Parallel = 1 // tests of one host get in each other's way
 	}
 	if s.Timeout == 0 {
 		s.Timeout = 10 * time.Minute
@@ -180,18 +180,54 @@ func goCommand(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// suiteRun is a suite whose programs are built.
+// testAll runs the packages, Parallel of them at a time, and tells whether any failed.
+func (s Suite) testAll(ctx context.Context, pkgs []testPackage) (failed bool, err error) {
+	queue := make(chan testPackage, len(pkgs))
+	for _, p := range pkgs {
+		queue <- p
+	}
+	close(queue)
+	s.Parallel = min(s.Parallel, len(pkgs))
+	if s.Parallel > 1 {
+		s.Stdout, s.Stderr = &lockedWriter{w: s.Stdout}, &lockedWriter{w: s.Stderr}
+	}
+	runs := make([]suiteRun, s.Parallel)
+	var group errgroup.Group
+	for i := range runs {
+		runs[i].Suite = s
+		group.Go(func() error { return runs[i].testEach(ctx, queue) })
+	}
+	err = group.Wait()
+	return slices.ContainsFunc(runs, func(r suiteRun) bool { return r.failed }), err
+}
+
+// suiteRun runs packages one after another, in one L1 as long as it lasts.
 type suiteRun struct {
 	Suite
 	host   *Host // nil: none yet, or the last one broke
 	failed bool
 }
 
+// testEach takes packages until there are no more.
+func (r *suiteRun) testEach(ctx context.Context, queue <-chan testPackage) error {
+	defer r.close()
+	for p := range queue {
+		if err := r.boot(ctx); err != nil {
+			return err
+		}
+		if !r.test(ctx, p) && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
 // test runs one package's tests and tells the result; false when they failed.
 func (r *suiteRun) test(ctx context.Context, p testPackage) bool {
 	var out output
 	var w io.Writer = &out
-	if r.Verbose {
+	live := r.Verbose && r.Parallel == 1
+	if live {
 		w = io.MultiWriter(r.Stdout, &out)
 	}
 	began := time.Now()
@@ -205,20 +241,40 @@ func (r *suiteRun) test(ctx context.Context, p testPackage) bool {
 		}
 	}
 	took := time.Since(began)
-	if err == nil && status == 0 {
-		fmt.Fprintf(r.Stdout, "ok  \t%s\t%.3fs%s\n", p.path, took.Seconds(), remarks(out.String()))
-		return true
+	passed := err == nil && status == 0
+	var report strings.Builder // written at once, as other packages write too
+	switch {
+	case live:
+	case r.Verbose:
+		report.WriteString(out.String())
+	case !passed:
+		report.WriteString(quiet(out.String()))
 	}
-	r.failed = true
-	if !r.Verbose {
-		_, _ = io.WriteString(r.Stdout, quiet(out.String()))
+	if passed {
+		fmt.Fprintf(&report, "ok  \t%s\t%.3fs%s\n", p.path, took.Seconds(), remarks(out.String()))
+	} else {
+		r.failed = true
+		if err != nil {
+			fmt.Fprintln(&report, "lab:", err)
+			r.close() // the next package gets a fresh one
+		}
+		fmt.Fprintf(&report, "FAIL\t%s\t%.3fs\n", p.path, took.Seconds())
 	}
-	if err != nil {
-		fmt.Fprintln(r.Stdout, "lab:", err)
-		r.close() // the next package gets a fresh one
-	}
-	fmt.Fprintf(r.Stdout, "FAIL\t%s\t%.3fs\n", p.path, took.Seconds())
-	return false
+	_, _ = io.WriteString(r.Stdout, report.String())
+	return passed
+}
+
+// lockedWriter is a writer that several share.
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+// Write implements io.Writer.
+func (l *lockedWriter) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(b)
 }
 
 // maxOutput is how much of a package's output is kept at each end, in bytes.

@@ -100,6 +100,30 @@ func TestParseList(t *testing.T) {
 	}
 }
 
+// TestLabSuiteSideBySide runs packages at the same time, and each report is in one piece.
+func TestLabSuiteSideBySide(t *testing.T) {
+	t.Parallel()
+	const pkg = "github.com/gureum/gureum/lab/testdata/suite/"
+	profile := filepath.Join(t.TempDir(), "cover.out")
+	s := Suite{Timeout: 5 * time.Minute, Parallel: 3, Verbose: true, CoverProfile: profile}
+	stdout, stderr, err := runSuite(t, s, "good", "bad")
+	if !errors.Is(err, errTests) {
+		t.Errorf("%v, stderr %s", err, stderr)
+	}
+	for _, want := range []string{
+		"=== RUN   TestKVMGood\n    good_kvm_test.go:15: count me\n--- PASS: TestKVMGood (1s)\nPASS\n" +
+			"coverage: 66.7% of statements\nok  \t" + pkg + "good\t1s\tcoverage: 66.7% of statements\n",
+		"--- FAIL: TestKVMBad (1s)\nFAIL\ncoverage: [no statements]\nFAIL\t" + pkg + "bad\t1s\n",
+	} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("stdout:\n%swant in it:\n%s", stdout, want)
+		}
+	}
+	if b, err := os.ReadFile(profile); err != nil || !bytes.Contains(b, []byte("good.go:6.7,8.3 1 1\n")) {
+		t.Errorf("profile: %v\n%s", err, b)
+	}
+}
+
 // TestLabSuite crashes L1 half-way, each time; what comes after gets a new one.
 func TestLabSuite(t *testing.T) {
 	t.Parallel()

@@ -145,8 +145,10 @@ func (s Suite) build(ctx context.Context, tmp string, pkgs []testPackage) ([]tes
 		p.binary = filepath.Join(tmp, fmt.Sprintf("%d-%s.test", i, filepath.Base(p.path)))
 		p.profile = filepath.Join(tmp, strconv.Itoa(i)+".cover")
 		args := []string{"test", "-c", "-o", p.binary}
+		cgo := "CGO_ENABLED=0" // as the program is shipped
 		if !s.NoRace {
 			args = append(args, "-race")
+			cgo = "CGO_ENABLED=1"
 		}
 		if s.CoverProfile != "" {
 			args = append(args, "-cover", "-covermode=atomic")
@@ -155,9 +157,7 @@ func (s Suite) build(ctx context.Context, tmp string, pkgs []testPackage) ([]tes
 			args = append(args, "-coverpkg="+s.CoverPackage)
 		}
 		cmd := goCommand(ctx, append(args, p.path)...)
-		if !s.NoRace {
-			cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
-		}
+		cmd.Env = append(os.Environ(), cgo)
 		cmd.Stdout, cmd.Stderr = s.Stderr, s.Stderr
 		err := cmd.Run()
 		if ctx.Err() != nil {

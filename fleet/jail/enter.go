@@ -101,9 +101,8 @@ func dropBounding() error {
 		switch {
 		case errors.Is(err, unix.EINVAL): // the kernel knows no more
 			return nil
-		case errors.Is(err, unix.ENOTSUP): // no_new_privs and the filter are in force all the same
-			slog.Debug("jail: the bounding set stays, as this program was built with cgo")
-			return nil
+		case errors.Is(err, unix.ENOTSUP):
+			return withCgo("the bounding set stays")
 		case err != nil:
 			return fmt.Errorf("drop capability %d: %w", c, err)
 		}
@@ -131,11 +130,21 @@ func dropCapabilities() error {
 		return nil
 	}
 	err := emptyCapabilities()
-	if errors.Is(err, unix.ENOTSUP) { // no_new_privs and the filter are in force all the same
-		slog.Debug("jail: the rights in the user namespace stay, as this program was built with cgo")
-		return nil
+	if errors.Is(err, unix.ENOTSUP) {
+		return withCgo("the rights in the user namespace stay")
 	}
 	return err
+}
+
+// withCgo refuses a jail with a part left out, which is all that a program with cgo can
+// have. The race detector needs cgo: its programs go without, under no_new_privs and the
+// filter, so that all else can be tested with it.
+func withCgo(missing string) error {
+	if raceBuild {
+		slog.Debug("jail: " + missing + ", as this program was built with cgo")
+		return nil
+	}
+	return errors.New("this program was built with cgo and cannot change all its threads: build it with CGO_ENABLED=0")
 }
 
 // undumpable keeps guest memory out of core files, and other processes of the same user

@@ -86,8 +86,7 @@ func restrict(rules int) error {
 	}
 	err := onAllThreads(unix.SYS_LANDLOCK_RESTRICT_SELF, uintptr(rules), 0, 0, 0, 0)
 	if errors.Is(err, unix.ENOTSUP) {
-		slog.Debug("jail: no Landlock, as this program was built with cgo")
-		return nil
+		return withCgo("no Landlock")
 	}
 	if err != nil {
 		return fmt.Errorf("restrict by Landlock: %w", err)

@@ -4,20 +4,14 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/gureum/gureum/cmd/gureum/cli/clitest"
 )
 
 // TestKVMScripts runs the scripts in testdata/kvm: what a user sees of machines
 // that run.
 func TestKVMScripts(t *testing.T) {
-	p := params("testdata/kvm")
-	cache := t.TempDir()
-	setup := p.Setup
-	p.Setup = func(env *testscript.Env) error {
-		if err := setup(env); err != nil {
-			return err
-		}
-		env.Setenv("XDG_CACHE_HOME", cache)
-		return nil
-	}
+	p := clitest.Params("testdata/kvm", load)
+	clitest.ShareCache(&p, t.TempDir())
 	testscript.Run(t, p)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gureum/gureum/fleet/api"
 	"github.com/gureum/gureum/fleet/state"
 )
@@ -37,23 +39,36 @@ func (f *Fleet) Kill(ctx context.Context, ref string) error {
 	return f.finish(ctx, ref, func(id string) error { return f.end(ctx, id) })
 }
 
-// finish ends a machine that the user no longer wants to run.
+// finish ends a machine that the user no longer wants to run. A full disk does not keep it
+// running.
 func (f *Fleet) finish(ctx context.Context, ref string, end func(id string) error) error {
 	return f.withMachine(ctx, ref, func(m *Machine) error {
-		if m.Want != state.WantStopped {
-			// First, so that nobody starts it again meanwhile.
-			m.Want = state.WantStopped
-			if err := f.Dirs.PutVM(m.VM); err != nil {
-				return err
-			}
+		// First, so that nobody starts it again meanwhile.
+		unsaved := f.wantStopped(m)
+		if unsaved != nil && !errors.Is(unsaved, unix.ENOSPC) && !errors.Is(unsaved, unix.EDQUOT) {
+			return unsaved
 		}
 		if alive(m.Status) {
 			if err := end(m.ID); err != nil {
 				return fmt.Errorf("%s: %w", m.Name, err)
 			}
 		}
+		if unsaved != nil {
+			if err := f.Dirs.PutVM(m.VM); err != nil {
+				return errors.Join(fmt.Errorf("%s: it has ended, but may be started again, as this cannot be written down: %w", m.Name, err),
+					f.release(ctx, m.VM))
+			}
+		}
 		return f.release(ctx, m.VM)
 	})
+}
+
+func (f *Fleet) wantStopped(m *Machine) error {
+	if m.Want == state.WantStopped {
+		return nil
+	}
+	m.Want = state.WantStopped
+	return f.Dirs.PutVM(m.VM)
 }
 
 // request makes a call that a healthy process answers at once.

@@ -14,9 +14,9 @@ import (
 
 // tellServices tells the services of all networks that are up which machines there are.
 func (f *Fleet) tellServices(ctx context.Context) error {
-	networks, err := f.Dirs.Networks()
-	if err != nil || !privileged() || !slices.ContainsFunc(networks, f.served) {
-		return err
+	networks, _ := f.Dirs.Networks() // those that can be read
+	if !privileged() || !slices.ContainsFunc(networks, f.served) {
+		return nil
 	}
 	return f.switched(ctx, func() error { return f.writeHosts("") })
 }
@@ -35,10 +35,7 @@ func (f *Fleet) writeHosts(id string) error {
 	if err != nil {
 		return err
 	}
-	networks, err := f.Dirs.Networks()
-	if err != nil {
-		return err
-	}
+	networks, _ := f.Dirs.Networks() // those that can be read
 	hosts, err := hostsOf(vms)
 	if err != nil {
 		return err

@@ -114,6 +114,9 @@ func subnet(text string, taken []netip.Prefix, parse func(string) (netip.Prefix,
 func (f *Fleet) RemoveNetwork(ctx context.Context, ref string) error {
 	return f.locked(ctx, func() error {
 		n, err := f.Dirs.FindNetwork(ref)
+		if err != nil && f.Dirs.IsDamagedNetwork(ref) {
+			n, err = &state.Network{ID: ref, Name: ref}, nil // its id is all that is needed
+		}
 		if err != nil {
 			return err
 		}

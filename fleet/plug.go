@@ -158,10 +158,7 @@ func (f *Fleet) unplug(ctx context.Context, record *state.VM) error {
 // takeDownIdle takes the networks down on which no machine lives but the one that is
 // about to end. The switch's lock is held.
 func (f *Fleet) takeDownIdle(ctx context.Context, except string) error {
-	networks, err := f.Dirs.Networks()
-	if err != nil {
-		return err
-	}
+	networks, _ := f.Dirs.Networks() // others are in nobody's way, and are told where networks are listed
 	busy, err := f.busyNetworks(except)
 	if err != nil {
 		return err
@@ -183,10 +180,7 @@ func (f *Fleet) busyNetworks(except string) (map[string]bool, error) {
 	}
 	busy := map[string]bool{}
 	if unknown != nil {
-		networks, err := f.Dirs.Networks()
-		if err != nil {
-			return nil, err
-		}
+		networks, _ := f.Dirs.Networks() // what cannot be read is not taken down
 		for _, n := range networks {
 			busy[n.ID] = true
 		}

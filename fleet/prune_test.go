@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,6 +62,44 @@ func TestDamaged(t *testing.T) {
 	}
 	if _, err := os.Stat(f.Dirs.VMDir(cut.ID)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("its folder: %v", err)
+	}
+}
+
+// TestDamagedNetwork has half a record of a network keep nobody from removing machines, its
+// own among them, and then itself.
+func TestDamagedNetwork(t *testing.T) {
+	f := testFleet(t)
+	cut, whole := state.NewID(state.NetworkIDLength), state.NewID(state.NetworkIDLength)
+	for id, name := range map[string]string{cut: "cut", whole: "whole"} {
+		if err := f.Dirs.PutNetwork(&state.Network{ID: id, Name: name, Subnet: netip.MustParsePrefix("10.9.0.0/24")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	on := addMachine(t, f, "on", func(m *state.VM) { m.Ports = []state.Port{{Network: cut, MAC: "02:00:00:00:00:01"}} })
+	if err := os.Truncate(filepath.Join(f.Dirs.State, "networks", cut+".json"), 20); err != nil {
+		t.Fatal(err)
+	}
+	advice := "gureum network rm " + cut
+	if _, err := f.Dirs.Networks(); err == nil || !strings.Contains(err.Error(), advice) {
+		t.Errorf("networks: %v, want the advice %q", err, advice)
+	}
+	if _, err := f.Dirs.FindNetwork("whole"); err != nil {
+		t.Errorf("find another: %v", err)
+	}
+	if err := f.RemoveNetwork(t.Context(), cut); err == nil || !strings.Contains(err.Error(), "gureum rm on") {
+		t.Errorf("remove it with a machine on it: %v", err)
+	}
+	if err := f.Remove(t.Context(), on.ID, true); err != nil {
+		t.Errorf("remove its machine: %v", err)
+	}
+	if err := f.RemoveNetwork(t.Context(), "../"+cut[:5]); !errors.Is(err, state.ErrNoNetwork) && !strings.Contains(err.Error(), advice) {
+		t.Errorf("a path as an id: %v", err)
+	}
+	if err := f.RemoveNetwork(t.Context(), cut); err != nil {
+		t.Errorf("remove it: %v", err)
+	}
+	if list, err := f.Dirs.Networks(); err != nil || len(list) != 1 {
+		t.Errorf("left: %v, %v", list, err)
 	}
 }
 

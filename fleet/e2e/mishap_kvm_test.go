@@ -170,6 +170,10 @@ func TestKVMDiskFull(t *testing.T) {
 		t.Errorf("ps tells %v", list)
 	}
 	c.same(before)
+	c.refused([]string{"kill", "v"}, "it has ended", "no space left on device")
+	if list := c.ps(); len(list) != 1 || list[0].Phase == "running" {
+		t.Errorf("after kill ps tells %v", list)
+	}
 	c.must("rm", "-f", "v") // needs no room
 	if err := errors.Join(filler.Close(), os.Remove(filler.Name())); err != nil {
 		t.Fatal(err)

@@ -68,13 +68,23 @@ func (d Dirs) Networks() ([]*Network, error) {
 		case err == nil && n.ID == id:
 			out = append(out, n)
 		case err == nil:
-			errs = append(errs, fmt.Errorf("%s: the record is of network %q: it was moved", d.network(id), n.ID))
+			errs = append(errs, fmt.Errorf("%s: the record is of network %q: it was moved: mend it, or remove the network: gureum network rm %s", d.network(id), n.ID, id))
 		case !errors.Is(err, fs.ErrNotExist):
-			errs = append(errs, err)
+			errs = append(errs, fmt.Errorf("%w: mend it, or remove the network: gureum network rm %s", err, id))
 		}
 	}
 	sortByAge(out)
 	return out, errors.Join(errs...)
+}
+
+// IsDamagedNetwork tells whether an id is of a network whose record cannot be read.
+func (d Dirs) IsDamagedNetwork(id string) bool {
+	if len(id) != NetworkIDLength || filepath.Base(id) != id {
+		return false
+	}
+	n := &Network{}
+	err := Read(d.network(id), n)
+	return err != nil && !errors.Is(err, fs.ErrNotExist) || err == nil && n.ID != id
 }
 
 // FindNetwork gives the network that a name, an id or the beginning of one stands for.

@@ -225,6 +225,22 @@ func TestStats(t *testing.T) {
 	}
 }
 
+// TestTraffic counts a tap by the host's interface, and what has none by its queues.
+func TestTraffic(t *testing.T) {
+	record := &state.VM{Ports: []state.Port{{NIC: 1, Tap: "lo"}, {NIC: 2, Tap: "gur-missing"}}}
+	taps := countTaps(record)
+	if _, ok := taps["net1"]; !ok || len(taps) != 1 {
+		t.Errorf("counters: %v", taps)
+	}
+	var s Sample
+	s.add(&api.Stats{Devices: []api.Queue{
+		{Device: "net0", BytesIn: 1, BytesOut: 2}, {Device: "net1", BytesIn: 10, BytesOut: 20}, {Device: "block0", BytesIn: 100},
+	}}, map[string]traffic{"net1": {received: 1000, sent: 2000}})
+	if s.NetIn != 2001 || s.NetOut != 1002 {
+		t.Errorf("received %d, sent %d", s.NetIn, s.NetOut)
+	}
+}
+
 const smaps = `00400000-00500000 r-xp 00000000 fe:00 12       /usr/bin/gureum
 Size:               1024 kB
 Rss:                 600 kB

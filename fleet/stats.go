@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/gureum/gureum/fleet/api"
+	"github.com/gureum/gureum/fleet/state"
 )
 
 // Sample is what a machine used since it was started, and what it has now.
@@ -34,7 +36,8 @@ type Sample struct {
 	// Bytes and requests of all disks, as the guest reads and writes.
 	DiskRead    uint64 `json:"disk_read_bytes"`
 	DiskWritten uint64 `json:"disk_written_bytes"`
-	// Bytes of all interfaces, as the guest receives and sends.
+	// Bytes of all interfaces, as the guest receives and sends. Where the host's kernel moves
+	// the frames they are those of its interface, whose headers count.
 	NetIn  uint64 `json:"net_received_bytes"`
 	NetOut uint64 `json:"net_sent_bytes"`
 	// Exits are those of the virtual CPUs to the process.
@@ -71,24 +74,59 @@ func (f *Fleet) sample(ctx context.Context, m *Machine) Sample {
 		return Sample{ID: s.ID, Name: s.Name, Time: s.Time, Error: m.failed(err).Error()}
 	}
 	s.Time = time.Now() // the process's clock is not asked for
-	s.add(st)
+	s.add(st, countTaps(m.VM))
 	if memoryErr != nil {
 		s.Error = fmt.Sprintf("%s: its memory: %v", m.Name, memoryErr)
 	}
 	return s
 }
 
-func (s *Sample) add(st *api.Stats) {
+// traffic is what an interface of the host counts, in bytes.
+type traffic struct{ received, sent uint64 }
+
+// countTaps gives the counters of a machine's interfaces on the host, by the name of the
+// guest's device. vhost moves frames past the machine's process, which cannot count them.
+// Those that have none, as on a network in user space, are left out.
+func countTaps(record *state.VM) map[string]traffic {
+	counts := map[string]traffic{}
+	for _, port := range record.Ports {
+		base := filepath.Join("/sys/class/net", port.Tap, "statistics")
+		received, err := readCount(filepath.Join(base, "rx_bytes"))
+		if err != nil {
+			continue
+		}
+		sent, err := readCount(filepath.Join(base, "tx_bytes"))
+		if err != nil {
+			continue
+		}
+		counts[fmt.Sprintf("net%d", port.NIC)] = traffic{received, sent}
+	}
+	return counts
+}
+
+func readCount(path string) (uint64, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+}
+
+func (s *Sample) add(st *api.Stats, taps map[string]traffic) {
 	s.CPU, s.Memory, s.Balloon = st.CPU, st.Memory.Size, st.Memory.BalloonActual
 	for _, d := range st.Blocks {
 		s.DiskRead += d.ReadBytes
 		s.DiskWritten += d.WriteBytes
 	}
 	for _, q := range st.Devices {
-		if strings.HasPrefix(q.Device, "net") {
+		if _, counted := taps[q.Device]; !counted && strings.HasPrefix(q.Device, "net") {
 			s.NetIn += q.BytesIn
 			s.NetOut += q.BytesOut
 		}
+	}
+	for _, t := range taps {
+		s.NetIn += t.sent
+		s.NetOut += t.received
 	}
 	for _, n := range st.Exits {
 		s.Exits += n

@@ -63,10 +63,12 @@ func Main(args []string, s Streams) int {
 	if err == nil {
 		return 0
 	}
-	if msg := err.Error(); msg != "" {
-		fmt.Fprintf(s.Err, "gureum: %s\n", msg)
-	}
 	status := statusOf(err)
+	msg := err.Error()
+	if msg == "" { // the status is that of a command in a guest
+		return status
+	}
+	fmt.Fprintf(s.Err, "gureum: %s\n", msg)
 	if status == StatusUsage {
 		fmt.Fprintf(s.Err, "Try '%s --help'.\n", cmd.CommandPath())
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -154,6 +156,38 @@ func TestConnect(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+// TestAwaitCloudInit has the guest's agent, which is on this machine, run a cloud-init of
+// the test's own.
+func TestAwaitCloudInit(t *testing.T) {
+	f := testFleet(t)
+	dir := t.TempDir()
+	serve := func(conn net.Conn) {
+		_ = agent.Serve(conn, agent.ServeOptions{Env: []string{"PATH=" + dir}, Reaper: agent.NewReaper(false)})
+	}
+	guestSocket(t, f, addMachine(t, f, "web", nil).ID, map[int]func(net.Conn){int(agent.VsockPort): serve})
+	for _, tt := range []struct{ script, want string }{
+		{"", "has no cloud-init to wait for"},
+		{"exit 0", ""},
+		{"exit 2", ""},
+		{"echo status: error; exit 1", "cloud-init failed in the guest"},
+		{"while :; do :; done", "not done after 300ms"},
+	} {
+		if tt.script != "" {
+			if err := os.WriteFile(filepath.Join(dir, "cloud-init"), []byte("#!/bin/sh\n"+tt.script+"\n"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		limit := 20 * time.Second
+		if strings.Contains(tt.want, "300ms") {
+			limit = 300 * time.Millisecond
+		}
+		err := f.AwaitStage(t.Context(), "web", StageCloudInit, limit)
+		if got := fmt.Sprint(err); (tt.want == "") != (err == nil) || !strings.Contains(got, tt.want) && err != nil {
+			t.Errorf("%q: %v, want %q", tt.script, err, tt.want)
+		}
+	}
 }
 
 // TestConnectToGuestThatSaysNothing: one that takes connections and never answers must

@@ -155,11 +155,14 @@ func (f *Fleet) Inspect(ctx context.Context, ref string) (*Details, error) {
 const awaitPoll = 50 * time.Millisecond
 
 // AwaitStage waits until a machine's guest has come as far as a stage: its agent
-// answers, or its ssh server does. The error says how far it came.
+// answers, its ssh server does, or its cloud-init is done. The error says how far it came.
 func (f *Fleet) AwaitStage(ctx context.Context, ref string, stage state.Stage, limit time.Duration) error {
 	record, err := f.Dirs.FindVM(ref)
 	if err != nil {
 		return err
+	}
+	if stage == StageCloudInit {
+		return f.awaitCloudInit(ctx, record, limit)
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

@@ -19,16 +19,16 @@ type waitOptions struct {
 }
 
 func (o *waitOptions) addFlags(f *pflag.FlagSet) {
-	f.StringVar(&o.stage, "wait-for", "", "wait until the guest has come to this `STAGE`: agent (its agent answers) or ssh (its ssh server does)")
+	f.StringVar(&o.stage, "wait-for", "", "wait until the guest has come to this `STAGE`: agent (its agent answers), ssh (its ssh server does) or cloud-init (it is done)")
 	f.DurationVar(&o.timeout, "wait-timeout", comeUp, "how long --wait-for waits, a `DURATION`")
 }
 
 // check refuses what there is no such stage of.
 func (o *waitOptions) check() error {
 	switch state.Stage(o.stage) {
-	case "", state.StageAgent, fleet.StageSSH:
+	case "", state.StageAgent, fleet.StageSSH, fleet.StageCloudInit:
 	default:
-		return &vm.InputError{Err: fmt.Errorf("wait-for %q: give agent or ssh", o.stage)}
+		return &vm.InputError{Err: fmt.Errorf("wait-for %q: give agent, ssh or cloud-init", o.stage)}
 	}
 	if o.timeout <= 0 {
 		return &vm.InputError{Err: fmt.Errorf("wait-timeout %s: give a positive duration", o.timeout)}

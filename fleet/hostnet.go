@@ -5,12 +5,14 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/gureum/gureum/net/dump"
 )
 
 // hostPrefixes are the host's addresses and routes, which a network must not overlap.
 func hostPrefixes() ([]netip.Prefix, error) {
 	var out []netip.Prefix
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
+	routes, err := dump.Whole(func() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("list the host's routes: %w", err)
 	}

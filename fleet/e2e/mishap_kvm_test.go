@@ -10,6 +10,8 @@ import (
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/gureum/gureum/net/dump"
 )
 
 // refused runs a command that is to fail, and say all of the words.
@@ -40,7 +42,7 @@ func (c *crash) reboot() {
 		}
 		return nil
 	})
-	links, err := netlink.LinkList()
+	links, err := dump.Whole(netlink.LinkList)
 	if err != nil {
 		c.Fatal(err)
 	}

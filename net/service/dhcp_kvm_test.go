@@ -21,6 +21,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/gureum/gureum/net/dump"
 	"github.com/gureum/gureum/net/ipam"
 )
 
@@ -259,7 +260,7 @@ func TestKVMDHCPv6(t *testing.T) {
 func waitForAddress(t *testing.T, g *space, addr netip.Addr) {
 	t.Helper()
 	eventually(t, addr.String(), func() bool {
-		list, err := g.AddrList(g.link("eth0"), netlink.FAMILY_V6)
+		list, err := dump.Whole(func() ([]netlink.Addr, error) { return g.AddrList(g.link("eth0"), netlink.FAMILY_V6) })
 		g.must("addresses", err)
 		for _, a := range list {
 			if a.IP.String() == addr.String() && a.Flags&unix.IFA_F_TENTATIVE == 0 {
@@ -285,7 +286,7 @@ func TestKVMSLAAC(t *testing.T) {
 			web.up("eth0")
 			waitForAddress(t, web, ipam.EUI64(subnet6, webMAC))
 			t.Logf("address after %v", time.Since(before).Round(10*time.Millisecond))
-			routes, err := web.RouteList(web.link("eth0"), netlink.FAMILY_V6)
+			routes, err := dump.Whole(func() ([]netlink.Route, error) { return web.RouteList(web.link("eth0"), netlink.FAMILY_V6) })
 			web.must("routes", err)
 			var gateway string
 			for _, r := range routes {

@@ -24,6 +24,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/gureum/gureum/net/dump"
 	"github.com/gureum/gureum/net/ipam"
 )
 
@@ -154,7 +155,7 @@ func (l *lab) makeBridge() {
 // links names those of the namespace that the tests are in.
 func links(t testing.TB) string {
 	t.Helper()
-	list, err := netlink.LinkList()
+	list, err := dump.Whole(netlink.LinkList)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
+
+	"github.com/gureum/gureum/net/dump"
 )
 
 // Check says what of a state is missing or was changed, in words. Nothing is left to do
@@ -60,7 +62,7 @@ func (h *host) checkNetwork(n Network, there map[string]netlink.Link) []string {
 		bridge.MulticastSnooping != nil && *bridge.MulticastSnooping || bridge.Flags&net.FlagUp == 0 {
 		found = append(found, "bridge "+name+" was changed or switched off")
 	}
-	addresses, err := h.AddrList(link, netlink.FAMILY_ALL)
+	addresses, err := dump.Whole(func() ([]netlink.Addr, error) { return h.AddrList(link, netlink.FAMILY_ALL) })
 	for _, want := range n.addresses() {
 		if err != nil || !slices.ContainsFunc(addresses, func(a netlink.Addr) bool { return prefixOf(a.IPNet) == want }) {
 			found = append(found, fmt.Sprintf("bridge %s has no address %v", name, want))

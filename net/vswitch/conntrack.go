@@ -7,6 +7,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/gureum/gureum/net/dump"
 )
 
 // forgetConnections makes the kernel forget the connections of addresses, so that a
@@ -26,7 +28,9 @@ func forgetConnections(addresses []netip.Addr) error {
 			}
 			filters = append(filters, f)
 		}
-		_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, filters...)
+		_, err := dump.Whole(func() (uint, error) {
+			return netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, filters...)
+		})
 		if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EPROTONOSUPPORT) {
 			errs = append(errs, fmt.Errorf("forget the connections of %v: %w", a, err))
 		}

@@ -22,6 +22,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/gureum/gureum/net/dump"
 	"github.com/gureum/gureum/net/ipam"
 	"github.com/gureum/gureum/net/tap"
 	"github.com/gureum/gureum/net/vswitch/trial"
@@ -374,11 +375,11 @@ func outside(t testing.TB) netns.NsHandle {
 func portrait(t testing.TB) string {
 	t.Helper()
 	var b strings.Builder
-	list, err := netlink.LinkList()
+	list, err := dump.Whole(netlink.LinkList)
 	must(t, err)
 	for _, l := range list {
 		fmt.Fprintln(&b, "link", l.Attrs().Name, l.Type())
-		addrs, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+		addrs, err := dump.Whole(func() ([]netlink.Addr, error) { return netlink.AddrList(l, netlink.FAMILY_ALL) })
 		must(t, err)
 		for _, a := range addrs {
 			fmt.Fprintln(&b, "address", a.IPNet)

@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/gureum/gureum/net/dump"
 	"github.com/gureum/gureum/net/ipam"
 )
 
@@ -46,7 +47,7 @@ func (l links) find(name string) (netlink.Link, error) {
 
 // ours lists the interfaces with our prefix.
 func (l links) ours() ([]netlink.Link, error) {
-	list, err := l.LinkList()
+	list, err := dump.Whole(l.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list the interfaces: %w", err)
 	}
@@ -123,7 +124,7 @@ func (n Network) addresses() []netip.Prefix {
 // startBridge gives a bridge its addresses and switches it on.
 func (l links) startBridge(link netlink.Link, n Network) error {
 	name := link.Attrs().Name
-	have, err := l.AddrList(link, netlink.FAMILY_ALL)
+	have, err := dump.Whole(func() ([]netlink.Addr, error) { return l.AddrList(link, netlink.FAMILY_ALL) })
 	if err != nil {
 		return fmt.Errorf("bridge %s: list the addresses: %w", name, err)
 	}
@@ -305,7 +306,7 @@ func setPort(index int, isolated bool) error {
 // forwardingOf lists where a port is in the forwarding database.
 func (l links) forwardingOf(index int) ([]netlink.Neigh, error) {
 	if *l.fdb == nil {
-		list, err := l.NeighList(0, unix.AF_BRIDGE)
+		list, err := dump.Whole(func() ([]netlink.Neigh, error) { return l.NeighList(0, unix.AF_BRIDGE) })
 		if err != nil {
 			return nil, fmt.Errorf("list the forwarding database: %w", err)
 		}

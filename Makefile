@@ -11,7 +11,7 @@ LDFLAGS := -s -w -X github.com/gureum/gureum/cmd/gureum/cli.Version=$(VERSION)
 # What the lab, the race detector's compiler and the table checks need; the
 # kernel's packages are wanted by 'make kernel' and 'make verify-kernel' alone.
 PACKAGES := qemu-system-x86 busybox-static cpio kmod acpica-tools gcc libc6-dev linux-libc-dev xz-utils qemu-utils e2fsprogs mtools dosfstools mmdebstrap iproute2 procps
-EMULATOR_PACKAGES := gcc libc6-dev make dpkg-dev patch ninja-build meson pkg-config python3 flex bison libglib2.0-dev zlib1g-dev libattr1-dev libcap-ng-dev libfdt-dev
+EMULATOR_PACKAGES := gcc libc6-dev make dpkg-dev patch ninja-build meson pkg-config python3 flex bison libglib2.0-dev libpixman-1-dev zlib1g-dev libattr1-dev libcap-ng-dev libfdt-dev
 KERNEL_PACKAGES := make gcc-12 binutils libc6-dev flex bison bc perl patch libelf-dev lz4 xz-utils
 
 .PHONY: help

@@ -92,8 +92,7 @@ func (g *ring) advance(r *request, res int32) bool {
 	switch {
 	case res < 0:
 		r.err = unix.Errno(-res)
-		// These say that the operation was not begun or can be tried again.
-		if again := errors.Is(r.err, unix.EAGAIN) || errors.Is(r.err, unix.EINTR); again && !stopping {
+		if notBegun(r.err) && !stopping {
 			r.err = nil
 			g.lane.run.pool.start(r)
 			return false
@@ -117,6 +116,13 @@ func (g *ring) advance(r *request, res int32) bool {
 		return false
 	}
 	return true
+}
+
+// notBegun tells of errors that say that the operation was not begun or can be tried again.
+// The kernel cancels on its own what waits for a worker thread that it fails to make, as when
+// signals come too often (io-wq.c), and what is in flight of a thread that ends.
+func notBegun(err error) bool {
+	return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECANCELED)
 }
 
 // drain ends what is in flight: when it returns, the kernel has no buffer any more.

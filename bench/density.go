@@ -187,7 +187,7 @@ func (d *density) awaitAll(ctx context.Context) error {
 }
 
 // densitySettle is how long the processes are left alone before they are looked at.
-const densitySettle = 10 * time.Second
+const densitySettle = 20 * time.Second
 
 // look reads what memory the processes take.
 func (d *density) look(ctx context.Context) error {

@@ -57,7 +57,7 @@ func (g *guest) follow(ctx context.Context, p *process) error {
 			if err := p.journal.Add(state.Entry{Event: state.EventStage, Stage: string(state.StageAgent)}); err != nil {
 				slog.Error("write the journal", "name", p.record.Name, "error", err)
 			}
-			p.quiet.Reset(settled)
+			p.rest.disturbed()
 			if len(p.record.Spec.Command) > 0 {
 				return g.runCommand(ctx, p, client)
 			}

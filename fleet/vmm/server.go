@@ -42,7 +42,7 @@ func (p *process) serve() error {
 	s := &server{p: p}
 	s.http = http.Server{Handler: s.routes(), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10, ConnState: func(_ net.Conn, is http.ConnState) {
 		if is == http.StateClosed {
-			p.quiet.Reset(settled)
+			p.rest.disturbed()
 		}
 	}}
 	p.server = s

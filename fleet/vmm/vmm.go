@@ -83,7 +83,7 @@ type process struct {
 	server  *server
 	guest   guest
 	started time.Time
-	quiet   *time.Timer // gives memory back when nobody has asked for a while
+	rest    *rest
 	cell    jail.Config
 	pid     int // as the host sees it
 }
@@ -261,13 +261,9 @@ func (p *process) build() error {
 	if p.machine, err = vm.New(p.plan.Config); err != nil {
 		return err
 	}
-	p.quiet = time.AfterFunc(settled, p.machine.Trim)
+	p.rest = newRest(p.machine.Trim)
 	return nil
 }
-
-// settled is how long after the last question to it, or its agent's first answer, the
-// process is taken not to need any more what that took.
-const settled = 2 * time.Second
 
 // attend waits for the machine's end and writes down how it came.
 func (p *process) attend() int {
@@ -305,7 +301,7 @@ func (p *process) close() {
 	p.server.close()
 	p.guest.close()
 	if p.machine != nil {
-		p.quiet.Stop()
+		p.rest.end()
 		errs = append(errs, p.machine.Close())
 	}
 	if p.plan != nil {

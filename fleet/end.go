@@ -78,9 +78,28 @@ func (f *Fleet) request(ctx context.Context, id string, call func(context.Contex
 	return call(ctx, f.Client(id))
 }
 
-// end ends a machine's process: by its own doing, so that its disks are closed, else by
-// SIGKILL.
+// errNoSocket is for a process that lives and has no socket.
+var errNoSocket = errors.New("its process does not answer, and cannot be found")
+
+// end ends a machine's process. One that has no socket is about to have one, or about to
+// end, so it is given a moment.
 func (f *Fleet) end(ctx context.Context, id string) error {
+	limit := time.Now().Add(patience)
+	for {
+		err := f.endOnce(ctx, id)
+		if !errors.Is(err, errNoSocket) || time.Now().After(limit) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		case <-time.After(pollEnd):
+		}
+	}
+}
+
+// endOnce ends a process by its own doing, so that its disks are closed, else by SIGKILL.
+func (f *Fleet) endOnce(ctx context.Context, id string) error {
 	pid, pidErr := f.PID(id)
 	err := f.request(ctx, id, func(ctx context.Context, c *api.Client) error { return c.Kill(ctx) })
 	if err == nil {
@@ -93,7 +112,7 @@ func (f *Fleet) end(ctx context.Context, id string) error {
 		return nil
 	}
 	if pidErr != nil {
-		return fmt.Errorf("its process does not answer, and cannot be found: %w", errors.Join(err, pidErr))
+		return fmt.Errorf("%w: %w", errNoSocket, errors.Join(err, pidErr))
 	}
 	if err := killHolder(f.Dirs.Alive(id), pid); err != nil {
 		return err

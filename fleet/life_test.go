@@ -264,3 +264,21 @@ func TestSplitMemory(t *testing.T) {
 		t.Errorf("%d, %d, %v", guest>>10, vmm>>10, err)
 	}
 }
+
+// TestKillBetween: a process that has closed its socket and not ended yet is waited for.
+func TestKillBetween(t *testing.T) {
+	f := testFleet(t)
+	record := addMachine(t, f, "web", nil)
+	lock, err := state.TryLock(f.Dirs.Alive(record.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	addEvents(t, f, record.ID, state.Entry{Event: state.EventStart, PID: os.Getpid()})
+	time.AfterFunc(300*time.Millisecond, func() { _ = lock.Unlock() })
+	if err := f.Kill(t.Context(), "web"); err != nil {
+		t.Error(err)
+	}
+	if held, err := state.Held(f.Dirs.Alive(record.ID)); err != nil || held {
+		t.Errorf("it lives: %v, %v", held, err)
+	}
+}

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/gureum/gureum/bench/footprint"
 )
 
 // Density is what many machines at a time cost.
@@ -25,7 +27,7 @@ type Density struct {
 	Starts []time.Duration
 	Up     time.Duration
 	// Footprints are of the processes, idle.
-	Footprints []Footprint
+	Footprints []footprint.Memory
 	// Used is the memory that the host has less, in bytes.
 	Used uint64
 	// Reached counts the machines that reached the next one by its name.
@@ -197,7 +199,7 @@ func (d *density) look(ctx context.Context) error {
 	case <-time.After(densitySettle):
 	}
 	for _, pid := range densityProcesses() {
-		f, err := MeasureGureum(pid)
+		f, err := footprint.OfGureum(pid)
 		if err != nil {
 			return err
 		}

@@ -12,12 +12,10 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"net"
 	"os"
 	"strconv"
-	"time"
 
 	"github.com/gureum/gureum/bench/load"
 )
@@ -27,9 +25,9 @@ func main() {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "disk":
-			err = disk(os.Args[2:])
+			err = load.DiskCommand(os.Args[2:], os.Stdout)
 		case "tcp":
-			err = tcp(os.Args[2:])
+			err = load.TCPCommand(os.Args[2:], os.Stdout)
 		case "serve":
 			err = serve(os.Args[2:])
 		case "frames":
@@ -92,50 +90,6 @@ func vsock(args []string) error {
 		return load.VsockKnock(n[0], n[1])
 	}
 	return errors.New("vsock: give pipe PORT, many PORT N or knock CID PORT")
-}
-
-func disk(args []string) error {
-	var j load.DiskJob
-	f := flag.NewFlagSet("disk", flag.ExitOnError)
-	f.BoolVar(&j.Write, "write", false, "write instead of read")
-	f.BoolVar(&j.Random, "random", false, "blocks in random order")
-	f.BoolVar(&j.Buffered, "buffered", false, "go through the page cache")
-	f.IntVar(&j.BlockSize, "bs", 4096, "bytes of a request")
-	f.IntVar(&j.Depth, "depth", 1, "requests under way at a time")
-	f.IntVar(&j.Requests, "requests", 0, "number of requests")
-	seconds := f.Float64("seconds", 5, "duration if there is no number of requests")
-	_ = f.Parse(args)
-	if f.NArg() != 1 {
-		return errors.New("disk: give one path")
-	}
-	j.Path, j.Duration = f.Arg(0), time.Duration(*seconds*float64(time.Second))
-	r, err := load.RunDisk(j)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("load disk write=%t random=%t bs=%d depth=%d %s\n", j.Write, j.Random, j.BlockSize, j.Depth, r)
-	return nil
-}
-
-func tcp(args []string) error {
-	j := load.TCPJob{}
-	f := flag.NewFlagSet("tcp", flag.ExitOnError)
-	f.IntVar(&j.Streams, "streams", 1, "connections at a time")
-	_ = f.Parse(args)
-	if f.NArg() != 3 {
-		return errors.New("tcp: give what to do, the server's HOST:PORT and an amount")
-	}
-	var err error
-	if j.Amount, err = strconv.ParseUint(f.Arg(2), 10, 64); err != nil {
-		return fmt.Errorf("amount: %w", err)
-	}
-	j.Kind, j.Server = f.Arg(0), f.Arg(1)
-	r, err := load.RunTCP(j)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("load tcp kind=%s streams=%d %s\n", j.Kind, j.Streams, r)
-	return nil
 }
 
 func serve(args []string) error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gureum/gureum/bench/cpu"
 	"github.com/gureum/gureum/vm"
 )
 
@@ -57,6 +58,9 @@ func machineErrorf(format string, args ...any) error {
 
 // Main runs one command line and returns its exit status.
 func Main(args []string, s Streams) int {
+	if cpu.Other(args) { // of a measurement; it has no time for the rest
+		return 0
+	}
 	root := NewRoot(s)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteC()
@@ -111,7 +115,7 @@ func NewRoot(s Streams) *cobra.Command {
 	flags.StringVar(&logs.level, "log-level", "off", "log to stderr: off, error, warn, info or debug")
 	flags.StringVar(&logs.format, "log-format", "text", "form of the log: text or json")
 	root.AddCommand(newRunCommand(s), newDoctorCommand(s), newKernelCommand(s), newVersionCommand(s),
-		newGuardCommand(s), newImageCommand(s), newNetworkCommand(s), newUpCommand(s), newDownCommand(s), newProcessCommand(), newSuperviseCommand(), newServiceCommand(),
+		newGuardCommand(s), newBenchCommand(s), newBenchLoadCommand(s), newImageCommand(s), newNetworkCommand(s), newUpCommand(s), newDownCommand(s), newProcessCommand(), newSuperviseCommand(), newServiceCommand(),
 		newPsCommand(s), newStartCommand(s), newStopCommand(s), newKillCommand(s), newRemoveCommand(s), newExecCommand(s), newWaitCommand(s),
 		newCreateCommand(s), newRestartCommand(s), newPauseCommand(s), newResumeCommand(s), newRenameCommand(), newLogsCommand(s), newInspectCommand(s), newCopyCommand(),
 		newAttachCommand(s), newSSHCommand(s), newSSHProxyCommand(s), newStatsCommand(s), newUpdateCommand(s), newEventsCommand(s), newPruneCommand(s))

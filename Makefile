@@ -80,12 +80,15 @@ stock: setup build ## build a Debian image and show that it runs (a quarter of a
 	@bench/stock.sh
 
 .PHONY: lab-qemu
-lab-qemu: ## build the lab's emulator for its deterministic mode (some minutes, once)
+lab-qemu: ## build the lab's emulator for its deterministic mode (some minutes, once; not where there is KVM)
 	@[ -x "$${XDG_CACHE_HOME:-$$HOME/.cache}/gureum/lab/qemu/bin/qemu-system-x86_64" ] || \
 	  { $(call install,$(EMULATOR_PACKAGES)) && lab/emulator/build.sh; }
 
-.PHONY: bench
-bench: setup build ## measure boot cost and footprint beside QEMU's
+.PHONY: bench bench-boot
+bench: setup build lab-qemu ## run gureum bench beside QEMU and the host (BENCH='boot --runs 9' chooses)
+	@bench/bench.sh $(BENCH)
+
+bench-boot: setup build ## measure boot cost and footprint alone, in instructions in the lab
 	@bin/bench
 
 .PHONY: bench-io bench-tools

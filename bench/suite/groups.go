@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/gureum/gureum/bench/boot"
 	"github.com/gureum/gureum/bench/footprint"
@@ -46,12 +47,15 @@ func (r *run) bootCases() []boot.Case {
 }
 
 func (r *run) boot(ctx context.Context) error {
+	cases := r.bootCases()
 	remove, err := r.prepareDevices()
 	if err != nil {
-		return err
+		r.note(boot.Group, result.KindMissing, "guests with a disk and a network are not measured: %v", err)
+		remove = func() error { return nil }
+		cases = slices.DeleteFunc(cases, func(c boot.Case) bool { return c.Guest.Tap != "" })
 	}
 	series, notes, err := boot.Measure(ctx, boot.Config{
-		Peers: r.vmms(), Cases: r.bootCases(), Runs: r.Runs, Dir: r.stage.dir, Trace: true, Progress: r.step,
+		Peers: r.vmms(), Cases: cases, Runs: r.Runs, Dir: r.stage.dir, Trace: true, Progress: r.step,
 	})
 	r.take(series, notes)
 	return errors.Join(err, remove())
@@ -109,5 +113,10 @@ func (r *run) net(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(r.measureRows(ctx, groupNet, r.subjects(func(g *peer.Guest) { g.Tap = tapName })), remove())
+	stop, err := serve()
+	if err != nil {
+		return errors.Join(err, remove())
+	}
+	err = r.measureRows(ctx, groupNet, r.subjects(func(g *peer.Guest) { g.Tap = tapName }))
+	return errors.Join(err, stop(), remove())
 }

@@ -93,36 +93,39 @@ func (r *run) measureCPU(ctx context.Context, subjects []subject) error {
 		for _, s := range r.alive(subjects) {
 			r.step(fmt.Sprintf("cpu: %s, round %d of %d", s.name, n+1, r.rounds()))
 			a, err := r.runLoad(ctx, s, args)
-			if err != nil {
-				if r.failed(ctx, "cpu", s, err) {
-					return context.Cause(ctx)
-				}
-				continue
+			if err == nil {
+				err = addCPU(samples, s.name, a.text)
 			}
-			for line := range strings.Lines(a.text) {
-				_, text, marked := strings.Cut(line, cpuMark)
-				var sample cpu.Sample
-				if !marked {
-					continue
-				}
-				if err := json.Unmarshal([]byte(text), &sample); err != nil || sample.Error != "" {
-					r.note("cpu", result.KindError, "%s, %s: %s%v", s.name, sample.Name, sample.Error, err)
-					continue
-				}
-				key := [2]string{sample.Name, s.name}
-				samples[key] = append(samples[key], sample.Samples...)
+			if err != nil && r.failed(ctx, "cpu", s, err) {
+				return context.Cause(ctx)
 			}
 		}
 	}
 	for _, l := range cpu.Loads() {
 		for _, s := range subjects {
-			if got := samples[[2]string{l.Name, s.name}]; len(got) > 0 {
-				r.add(result.Series{
-					Key:  result.Key{Group: "cpu", Figure: l.Name, Subject: s.name},
-					Unit: result.Nanoseconds, Better: result.Lower, Samples: got,
-				})
-			}
+			key := result.Key{Group: "cpu", Figure: l.Name, Subject: s.name}
+			r.addSamples(result.Series{Key: key, Unit: result.Nanoseconds, Better: result.Lower}, samples[[2]string{l.Name, s.name}])
 		}
+	}
+	return nil
+}
+
+// addCPU takes in what a subject told of its loads.
+func addCPU(samples map[[2]string][]float64, subject, text string) error {
+	for line := range strings.Lines(text) {
+		_, told, marked := strings.Cut(line, cpuMark)
+		if !marked {
+			continue
+		}
+		var s cpu.Sample
+		if err := json.Unmarshal([]byte(told), &s); err != nil {
+			return fmt.Errorf("%q: %w", told, err)
+		}
+		if s.Error != "" {
+			return fmt.Errorf("%s: %s", s.Name, s.Error)
+		}
+		key := [2]string{s.Name, subject}
+		samples[key] = append(samples[key], s.Samples...)
 	}
 	return nil
 }
@@ -135,14 +138,7 @@ func (r *run) rounds() int { return min(r.Runs, 3) }
 // CPUs of the host did is told for each request; the guest's start, measured by one that
 // makes no row, is taken off.
 func (r *run) measureRows(ctx context.Context, group string, subjects []subject) error {
-	if group == groupNet {
-		stop, err := r.serve()
-		if err != nil {
-			return err
-		}
-		defer stop()
-	}
-	idle, err := r.idleCosts(ctx, group, subjects)
+	idle, err := r.idleCosts(ctx, subjects)
 	if err != nil {
 		return err
 	}
@@ -150,34 +146,63 @@ func (r *run) measureRows(ctx context.Context, group string, subjects []subject)
 		if w.group != group {
 			continue
 		}
-		values, costs := map[string][]float64{}, map[string][]float64{}
-		for n := range r.Runs {
-			for _, s := range r.alive(subjects) {
-				r.step(fmt.Sprintf("%s: %s, %s, run %d of %d", group, s.name, w.figure, n+1, r.Runs))
-				a, err := r.runLoad(ctx, s, s.rowArgs(strconv.Itoa(i)))
-				var v float64
-				if err == nil {
-					v, err = answerOf(a.text, i, &w)
-				}
-				if err != nil {
-					if r.failed(ctx, group, s, err) {
-						return context.Cause(ctx)
-					}
-					continue
-				}
-				values[s.name] = append(values[s.name], v)
-				costs[s.name] = append(costs[s.name], max(0, float64(a.cpu-idle[s.name]))/w.costs)
-			}
-		}
+		got := &rowSamples{row: w, number: i, idle: idle, values: map[string][]float64{}, costs: map[string][]float64{}}
+		err := r.measureRow(ctx, got, subjects)
 		for _, s := range subjects {
-			r.addSamples(result.Series{Key: result.Key{Group: group, Figure: w.figure, Subject: s.name}, Unit: w.unit, Better: w.better}, values[s.name])
+			key := result.Key{Group: group, Figure: w.figure, Subject: s.name}
+			r.addSamples(result.Series{Key: key, Unit: w.unit, Better: w.better}, got.values[s.name])
 		}
 		for _, s := range subjects {
 			key := result.Key{Group: group, Figure: "CPU time a " + w.cost, Case: w.figure, Subject: s.name}
-			r.addSamples(result.Series{Key: key, Unit: result.Nanoseconds, Better: result.Lower}, costs[s.name])
+			r.addSamples(result.Series{Key: key, Unit: result.Nanoseconds, Better: result.Lower}, got.costs[s.name])
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// rowSamples are a row's samples by subject.
+type rowSamples struct {
+	row
+	number        int
+	idle          map[string]time.Duration
+	values, costs map[string][]float64
+}
+
+func (r *run) measureRow(ctx context.Context, got *rowSamples, subjects []subject) error {
+	for n := range r.Runs {
+		for _, s := range r.alive(subjects) {
+			r.step(fmt.Sprintf("%s: %s, %s, run %d of %d", got.group, s.name, got.figure, n+1, r.Runs))
+			a, err := r.runLoad(ctx, s, s.rowArgs(strconv.Itoa(got.number)))
+			if err == nil {
+				err = got.add(s.name, a)
+			}
+			if err != nil && r.failed(ctx, got.group, s, err) {
+				return context.Cause(ctx)
+			}
+		}
+	}
+	return nil
+}
+
+// add takes in the answer of a subject.
+func (g *rowSamples) add(subject string, a answer) error {
+	for line := range strings.Lines(a.text) {
+		_, rest, marked := strings.Cut(line, rowMark+strconv.Itoa(g.number)+" ")
+		if !marked {
+			continue
+		}
+		v, err := g.value(rest)
+		if err != nil {
+			return err
+		}
+		g.values[subject] = append(g.values[subject], v)
+		g.costs[subject] = append(g.costs[subject], max(0, float64(a.cpu-g.idle[subject]))/g.row.costs)
+		return nil
+	}
+	return fmt.Errorf("no answer to %q:\n%s", g.figure, lastOf([]byte(a.text)))
 }
 
 // rowArgs are the arguments for some rows. The host reaches its own address without the tap.
@@ -190,7 +215,7 @@ func (s *subject) rowArgs(numbers string) []string {
 }
 
 // idleCosts is the CPU time of each subject that makes no row: the median of three.
-func (r *run) idleCosts(ctx context.Context, group string, subjects []subject) (map[string]time.Duration, error) {
+func (r *run) idleCosts(ctx context.Context, subjects []subject) (map[string]time.Duration, error) {
 	costs := map[string]time.Duration{}
 	for _, s := range subjects {
 		var all []float64
@@ -211,26 +236,13 @@ func (r *run) idleCosts(ctx context.Context, group string, subjects []subject) (
 	return costs, nil
 }
 
-// answerOf finds the answer to a row.
-func answerOf(text string, number int, w *row) (float64, error) {
-	for line := range strings.Lines(text) {
-		if _, rest, marked := strings.Cut(line, rowMark+strconv.Itoa(number)+" "); marked {
-			return w.value(rest)
-		}
-	}
-	return 0, fmt.Errorf("no answer to %q:\n%s", w.figure, lastOf([]byte(text)))
-}
-
 // serve is the host's end of the network loads.
-func (r *run) serve() (stop func(), err error) {
+func serve() (stop func() error, err error) {
 	l, err := net.Listen("tcp4", net.JoinHostPort(hostAddr, loadPort))
 	if err != nil {
 		return nil, err
 	}
 	done := make(chan error, 1)
 	go func() { done <- load.Serve(l) }()
-	return func() {
-		_ = l.Close()
-		<-done
-	}, nil
+	return func() error { return errors.Join(l.Close(), <-done) }, nil
 }

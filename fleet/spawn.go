@@ -11,6 +11,7 @@ import (
 
 	"github.com/gureum/gureum/fleet/state"
 	"github.com/gureum/gureum/guest/image"
+	"github.com/gureum/gureum/vm"
 )
 
 // process is a process of this program to be started that outlives its caller and reports
@@ -50,7 +51,7 @@ func (f *Fleet) spawn(ctx context.Context, p process) (err error) {
 	if p.attr != nil {
 		p.attr(cmd.SysProcAttr)
 	}
-	err = cmd.Start()
+	err = vm.WithoutHugePages(cmd.Start)
 	if err = errors.Join(err, report.Close()); err != nil {
 		return fmt.Errorf("start gureum %s: %w", p.args[0], err)
 	}

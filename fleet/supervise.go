@@ -12,6 +12,7 @@ import (
 	"github.com/gureum/gureum/fleet/jail"
 	"github.com/gureum/gureum/fleet/state"
 	"github.com/gureum/gureum/net/vswitch"
+	"github.com/gureum/gureum/vm"
 )
 
 // SuperviseCommand is the hidden command of the program that looks after what has ended.
@@ -340,7 +341,7 @@ func (f *Fleet) ensureSupervisor() error {
 		return err
 	}
 	defer log.Close()
-	if err := cmd.Start(); err != nil {
+	if err := vm.WithoutHugePages(cmd.Start); err != nil {
 		return fmt.Errorf("start the supervisor: %w", err)
 	}
 	go func() { _ = cmd.Wait() }()

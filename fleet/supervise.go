@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/gureum/gureum/fleet/jail"
@@ -327,6 +328,17 @@ func (f *Fleet) wanted() (vswitch.State, error) {
 		}
 	}
 	return want, nil
+}
+
+// Attend has the supervisor look after machines that live or are to. A crash may have ended
+// it, and with it the services of networks that it would start again.
+func (f *Fleet) Attend() error {
+	list, err := f.List()
+	wanted := func(m *Machine) bool { return alive(m.Status) || m.Want == state.WantRunning }
+	if !slices.ContainsFunc(list, wanted) {
+		return err
+	}
+	return errors.Join(err, f.ensureSupervisor())
 }
 
 // ensureSupervisor starts the supervisor if there is none. A machine's lock is held by

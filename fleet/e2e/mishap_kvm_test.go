@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,6 +100,38 @@ func TestKVMHostReboot(t *testing.T) {
 		t.Errorf("after prune ps tells %v", list)
 	}
 	c.must("network", "rm", "yard")
+}
+
+// TestKVMKeepersKilled has prune bring back what looks after a machine and its network.
+func TestKVMKeepersKilled(t *testing.T) {
+	c := newCrash(t)
+	c.must("network", "create", "yard")
+	c.must("run", "-d", "--name", "v", "--memory", "64M", "--net", "yard")
+	up := func() error {
+		found := map[string]bool{}
+		for _, p := range processes(c.run) {
+			found[p.role] = true
+		}
+		if !found["supervise"] || !found["netd"] || !found["vmm"] {
+			return fmt.Errorf("processes: %v", found)
+		}
+		return nil
+	}
+	c.eventually(soon, up)
+	for _, role := range []string{"supervise", "netd"} { // in this order: the former would start the latter
+		for _, p := range processes(c.run) {
+			if p.role == role {
+				if err := unix.Kill(p.pid, unix.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	c.must("prune", "--force")
+	c.eventually(soon, up)
+	c.must("rm", "-f", "v")
+	c.must("network", "rm", "yard")
+	c.idle()
 }
 
 // TestKVMHalfARecord cuts records of machines, one that runs and one that does not.

@@ -23,6 +23,7 @@ func newPruneCommand(s Streams) *cobra.Command {
 		Long: `Prune removes machines that ran and have ended, unless --restart has them start again,
 with the layers that they wrote on images and their logs; folders and processes
 without a machine, which a crash left; and what is left of them on the host's switch.
+What looks after machines that run is started again, if a crash ended it.
 It prints what it removed. Machines that were only created stay.
 
 On a terminal it asks first; else it wants --force.`,
@@ -100,5 +101,5 @@ func prune(ctx context.Context, out io.Writer, fl *fleet.Fleet, machines []*flee
 	if os.Geteuid() == 0 {
 		errs = append(errs, fl.Repair(ctx))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, fl.Attend())...)
 }

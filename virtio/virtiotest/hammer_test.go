@@ -121,6 +121,10 @@ func (f *faultyDevice) Reset() {
 	f.work.Wait()
 	if f.fault == "touch after rest" {
 		m := f.a.Memory
-		time.AfterFunc(30*time.Microsecond, func() { _ = m.WriteU32(scratch, 1) })
+		go func() { // until the hammer has seen it, on the busiest of machines
+			for start := time.Now(); time.Since(start) < time.Second; {
+				_ = m.WriteU32(scratch, 1)
+			}
+		}()
 	}
 }

@@ -1,20 +1,15 @@
 package bench
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 
-	"github.com/pierrec/lz4/v4"
-
+	"github.com/gureum/gureum/bench/payload"
 	"github.com/gureum/gureum/guest/initramfs"
-	"github.com/gureum/gureum/guest/linux"
-	"github.com/gureum/gureum/guest/userland"
 )
 
 // The files that Prepare makes.
@@ -42,10 +37,8 @@ exec /bin/busybox poweroff -f
 // which all contestants boot.
 func Prepare(dir string) error {
 	return errors.Join(
-		writeFile(filepath.Join(dir, kernelFile), writeKernel),
-		writeFile(filepath.Join(dir, initrdFile), func(w io.Writer) error {
-			return writeInitrd(w, &initramfs.Archive{}, map[string][]byte{"bench-init": []byte(initScript)})
-		}))
+		payload.WriteKernel(filepath.Join(dir, kernelFile)),
+		payload.WriteInitrd(filepath.Join(dir, initrdFile), &initramfs.Archive{}, map[string][]byte{"bench-init": []byte(initScript)}))
 }
 
 // PrepareIO writes what the guests of MeasureIO boot beside the kernel: a RAM disk
@@ -62,35 +55,8 @@ func PrepareIO(dir, loadProgram string, rows []IORow, tools bool) error {
 			return err
 		}
 	}
-	return writeFile(filepath.Join(dir, ioInitrdFile), func(w io.Writer) error {
-		return writeInitrd(w, &archive, map[string][]byte{"bench-io": []byte(initScriptFor(rows)), "load": program})
-	})
-}
-
-func writeFile(path string, write func(io.Writer) error) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(write(f), f.Close())
-}
-
-func writeKernel(w io.Writer) error {
-	blob, _ := linux.Image()
-	_, err := io.Copy(w, lz4.NewReader(bytes.NewReader(blob)))
-	return err
-}
-
-// writeInitrd writes the embedded user land with an archive and programs laid over it.
-func writeInitrd(w io.Writer, archive *initramfs.Archive, programs map[string][]byte) error {
-	if _, err := w.Write(userland.Archive()); err != nil {
-		return err
-	}
-	for name, data := range programs {
-		archive.File(name, initramfs.Attr{Mode: 0o755}, data)
-	}
-	_, err := archive.WriteTo(w)
-	return err
+	programs := map[string][]byte{"bench-io": []byte(initScriptFor(rows)), "load": program}
+	return payload.WriteInitrd(filepath.Join(dir, ioInitrdFile), &archive, programs)
 }
 
 // bootCmdline is the command line of a boot measurement. The first serial port is

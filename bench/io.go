@@ -1,13 +1,13 @@
 package bench
 
 import (
-	"bytes"
 	"cmp"
-	"errors"
 	"fmt"
 	"os/exec"
 	"regexp"
 	"strings"
+
+	"github.com/gureum/gureum/bench/host"
 )
 
 // IORow is one measurement of disk or network, made by the load program in each
@@ -175,28 +175,7 @@ func (s *Stage) qemuIO(c IOConfig, qemu, vhost string) Contestant {
 	}}
 }
 
-// PrepareTap makes the tap for a number of queue pairs, with the host's address on it;
-// the function returned removes it.
+// PrepareTap makes the tap for a number of queue pairs; the function returned removes it.
 func PrepareTap(queues int) (remove func() error, err error) {
-	run := func(args ...string) error {
-		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-			return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(out))
-		}
-		return nil
-	}
-	remove = func() error { return run("link", "del", TapName) }
-	add := []string{"tuntap", "add", "dev", TapName, "mode", "tap", "vnet_hdr"}
-	if queues > 1 {
-		add = append(add, "multi_queue")
-	}
-	if err := run(add...); err != nil {
-		return nil, err
-	}
-	err = errors.Join(
-		run("addr", "add", ioHostAddr+"/24", "dev", TapName),
-		run("link", "set", TapName, "up"))
-	if err != nil {
-		return nil, errors.Join(err, remove())
-	}
-	return remove, nil
+	return host.PrepareTap(TapName, ioHostAddr+"/24", queues)
 }

@@ -15,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -206,10 +205,7 @@ func dropCaches() error {
 func boot(ctx context.Context, p peer.Peer, args []string, started func(time.Time)) (times, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL, Setpgid: true}
-	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
-	cmd.WaitDelay = time.Second
+	cmd := peer.Process(ctx, args)
 	out, in, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -230,10 +226,10 @@ func boot(ctx context.Context, p peer.Peer, args []string, started func(time.Tim
 	exit := time.Since(start)
 	var status *exec.ExitError
 	if err != nil && (!p.AnyStatus || !errors.As(err, &status)) {
-		return nil, fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, tail(text))
+		return nil, fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, peer.LastWords(text))
 	}
 	if marked.IsZero() {
-		return nil, fmt.Errorf("%s: its guest did not come up:\n%s", strings.Join(args, " "), tail(text))
+		return nil, fmt.Errorf("%s: its guest did not come up:\n%s", strings.Join(args, " "), peer.LastWords(text))
 	}
 	t := times{FigureUser: marked.Sub(start), FigureExit: exit}
 	if clock, ok := guestClock(text); ok {
@@ -266,12 +262,4 @@ func guestClock(text string) (time.Duration, bool) {
 	}
 	seconds, err := strconv.ParseFloat(found[1], 64)
 	return time.Duration(seconds * float64(time.Second)), err == nil
-}
-
-// shown is how much of a console an error has, in bytes.
-const shown = 1000
-
-func tail(text string) string {
-	text = strings.TrimSpace(text)
-	return text[max(0, len(text)-shown):]
 }

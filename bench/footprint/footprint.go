@@ -10,12 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/gureum/gureum/bench/peer"
 	"github.com/gureum/gureum/bench/result"
@@ -136,10 +132,7 @@ func (c *Config) once(ctx context.Context, p peer.Peer) (values []float64, err e
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL, Setpgid: true}
-	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
-	cmd.WaitDelay = time.Second
+	cmd := peer.Process(ctx, args)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -161,7 +154,7 @@ func (c *Config) once(ctx context.Context, p peer.Peer) (values []float64, err e
 		}
 		values, err = measure(cmd.Process.Pid, p, uint64(g.MemoryMiB)<<20)
 	} else {
-		err = fmt.Errorf("%s: its guest did not come up:\n%s", strings.Join(args, " "), console.String())
+		err = fmt.Errorf("%s: its guest did not come up:\n%s", strings.Join(args, " "), peer.LastWords(console.String()))
 	}
 	cancel()
 	_ = cmd.Wait() // it was killed

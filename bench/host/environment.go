@@ -1,4 +1,5 @@
-// Package host tells what a measurement was made on, and what else that host did meanwhile.
+// Package host tells what a measurement was made on, and what else that host did meanwhile,
+// and prepares the disk and the tap of its guests.
 package host
 
 import (

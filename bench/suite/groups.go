@@ -8,6 +8,7 @@ import (
 
 	"github.com/gureum/gureum/bench/boot"
 	"github.com/gureum/gureum/bench/footprint"
+	"github.com/gureum/gureum/bench/host"
 	"github.com/gureum/gureum/bench/peer"
 	"github.com/gureum/gureum/bench/result"
 )
@@ -36,7 +37,7 @@ func (r *run) bootCases() []boot.Case {
 	add("128 MiB", func(c *boot.Case) { c.Guest.MemoryMiB = 128 })
 	add("1 GiB", func(c *boot.Case) { c.Guest.MemoryMiB = 1024 })
 	add("PCI", func(c *boot.Case) { c.Guest.Transport = peer.PCI })
-	add("a disk and a network", func(c *boot.Case) { c.Guest.Disk, c.Guest.Tap = diskDevice, tapName })
+	add("a disk and a network", func(c *boot.Case) { c.Guest.Disk, c.Guest.Tap = host.DiskDevice, tapName })
 	add("cold page cache", func(c *boot.Case) { c.Cold = true })
 	if r.BzImage != "" {
 		add("bzImage, PCI", func(c *boot.Case) {
@@ -76,7 +77,7 @@ func (r *run) take(series []result.Series, notes []result.Note) {
 
 // prepareDevices makes the disk and the tap of a group's guests.
 func (r *run) prepareDevices() (remove func() error, err error) {
-	if err := prepareDisk(); err != nil {
+	if err := host.PrepareDisk(); err != nil {
 		return nil, err
 	}
 	return prepareTap()
@@ -102,10 +103,10 @@ func (r *run) cpu(ctx context.Context) error {
 }
 
 func (r *run) block(ctx context.Context) error {
-	if err := prepareDisk(); err != nil {
+	if err := host.PrepareDisk(); err != nil {
 		return err
 	}
-	return r.measureRows(ctx, groupBlock, r.subjects(func(g *peer.Guest) { g.Disk = diskDevice }))
+	return r.measureRows(ctx, groupBlock, r.subjects(func(g *peer.Guest) { g.Disk = host.DiskDevice }))
 }
 
 func (r *run) net(ctx context.Context) error {
@@ -119,4 +120,8 @@ func (r *run) net(ctx context.Context) error {
 	}
 	err = r.measureRows(ctx, groupNet, r.subjects(func(g *peer.Guest) { g.Tap = tapName }))
 	return errors.Join(err, stop(), remove())
+}
+
+func prepareTap() (remove func() error, err error) {
+	return host.PrepareTap(tapName, hostAddr+"/24", 1)
 }

@@ -13,9 +13,8 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/gureum/gureum/bench/cpu"
+	"github.com/gureum/gureum/bench/host"
 	"github.com/gureum/gureum/bench/load"
 	"github.com/gureum/gureum/bench/peer"
 	"github.com/gureum/gureum/bench/result"
@@ -63,27 +62,19 @@ func (r *run) runLoad(ctx context.Context, s subject, args []string) (answer, er
 			return answer{}, err
 		}
 	}
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL, Setpgid: true}
-	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
-	cmd.WaitDelay = time.Second
+	cmd := peer.Process(ctx, command)
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && (!s.peer.AnyStatus || !errors.As(err, &exit)) {
-		return answer{}, fmt.Errorf("%s: %w\n%s", command[0], err, lastOf(out))
+		return answer{}, fmt.Errorf("%s: %w\n%s", command[0], err, peer.LastWords(string(out)))
 	}
 	text := strings.ReplaceAll(string(out), "\r", "")
 	if !s.host && !strings.Contains(text, endMark+"0\n") {
-		return answer{}, fmt.Errorf("%s: its guest did not come to an end:\n%s", command[0], lastOf(out))
+		return answer{}, fmt.Errorf("%s: its guest did not come to an end:\n%s", command[0], peer.LastWords(string(out)))
 	}
 	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	return answer{text, time.Duration(usage.Utime.Nano() + usage.Stime.Nano())}, nil
 }
-
-// shown is how much of a console an error has, in bytes.
-const shown = 1000
-
-func lastOf(out []byte) []byte { return out[max(0, len(out)-shown):] }
 
 // measureCPU makes the loads of package cpu on the host and in each guest.
 func (r *run) measureCPU(ctx context.Context, subjects []subject) error {
@@ -202,14 +193,14 @@ func (g *rowSamples) add(subject string, a answer) error {
 		g.costs[subject] = append(g.costs[subject], max(0, float64(a.cpu-g.idle[subject]))/g.row.costs)
 		return nil
 	}
-	return fmt.Errorf("no answer to %q:\n%s", g.figure, lastOf([]byte(a.text)))
+	return fmt.Errorf("no answer to %q:\n%s", g.figure, peer.LastWords(a.text))
 }
 
 // rowArgs are the arguments for some rows. The host reaches its own address without the tap.
 func (s *subject) rowArgs(numbers string) []string {
 	disk := "/dev/vda"
 	if s.host {
-		disk = diskDevice
+		disk = host.DiskDevice
 	}
 	return []string{"rows", "-disk", disk, "-server", hostAddr, numbers}
 }

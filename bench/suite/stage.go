@@ -1,22 +1,17 @@
 package suite
 
 import (
-	"bytes"
 	"debug/elf"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
-	"github.com/pierrec/lz4/v4"
-
 	"github.com/gureum/gureum/bench/boot"
 	"github.com/gureum/gureum/bench/footprint"
+	"github.com/gureum/gureum/bench/payload"
 	"github.com/gureum/gureum/bench/peer"
 	"github.com/gureum/gureum/guest/initramfs"
-	"github.com/gureum/gureum/guest/linux"
-	"github.com/gureum/gureum/guest/userland"
 )
 
 // stage is a folder in memory with all that the contestants run and read, so that none
@@ -86,13 +81,9 @@ func newStage(program string) (*stage, error) {
 	}
 	err = errors.Join(
 		os.WriteFile(s.gureum, text, 0o755),
-		write(s.kernel, func(w io.Writer) error {
-			blob, _ := linux.Image()
-			_, err := io.Copy(w, lz4.NewReader(bytes.NewReader(blob)))
-			return err
-		}),
-		writeInitrd(s.initrd, map[string][]byte{"bench-init": []byte(boot.Init), "bench-idle": []byte(footprint.Init)}),
-		writeInitrd(s.loadInitrd, map[string][]byte{"bench-load": []byte(loadInit), "gureum": text}),
+		payload.WriteKernel(s.kernel),
+		payload.WriteInitrd(s.initrd, &initramfs.Archive{}, map[string][]byte{"bench-init": []byte(boot.Init), "bench-idle": []byte(footprint.Init)}),
+		payload.WriteInitrd(s.loadInitrd, &initramfs.Archive{}, map[string][]byte{"bench-load": []byte(loadInit), "gureum": text}),
 	)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare what is measured in %s: %w", dir, err), s.close())
@@ -101,26 +92,3 @@ func newStage(program string) (*stage, error) {
 }
 
 func (s *stage) close() error { return os.RemoveAll(s.dir) }
-
-func write(path string, to func(io.Writer) error) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(to(f), f.Close())
-}
-
-// writeInitrd writes the embedded user land with programs laid over it.
-func writeInitrd(path string, programs map[string][]byte) error {
-	return write(path, func(w io.Writer) error {
-		if _, err := w.Write(userland.Archive()); err != nil {
-			return err
-		}
-		var archive initramfs.Archive
-		for name, data := range programs {
-			archive.File(name, initramfs.Attr{Mode: 0o755}, data)
-		}
-		_, err := archive.WriteTo(w)
-		return err
-	})
-}

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gureum/gureum/bench"
+	"github.com/gureum/gureum/bench/host"
 	"github.com/gureum/gureum/lab"
 )
 
@@ -196,26 +197,15 @@ func (o *options) measure(ctx context.Context, dir string) error {
 	return bench.PrintFootprint(os.Stdout, footprint)
 }
 
-// diskDevice is a RAM disk of the host, which takes requests past the page cache;
-// no machine's disk is in the way.
-const diskDevice = "/dev/ram0"
-
-// diskSize is the size of it in KiB.
-const diskSize = 256 << 10
-
 func (o *options) measureIO(ctx context.Context, stage *bench.Stage) error {
-	if _, err := os.Stat(diskDevice); err != nil {
-		for _, args := range [][]string{{"brd", "rd_nr=1", fmt.Sprintf("rd_size=%d", diskSize)}, {"tun"}, {"vhost_net"}} {
-			if out, err := exec.Command("modprobe", args...).CombinedOutput(); err != nil {
-				return fmt.Errorf("modprobe %v: %w: %s", args, err, out)
-			}
-		}
+	if err := host.PrepareDisk(); err != nil {
+		return err
 	}
 	remove, err := bench.PrepareTap(o.queues)
 	if err != nil {
 		return err
 	}
-	config := bench.IOConfig{Disk: diskDevice, Cache: o.cache, Machine: o.machine, Queues: o.queues, Vhost: o.vhost}
+	config := bench.IOConfig{Disk: host.DiskDevice, Cache: o.cache, Machine: o.machine, Queues: o.queues, Vhost: o.vhost}
 	if o.tools {
 		config.Memory = toolMemory
 	}

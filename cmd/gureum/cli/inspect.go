@@ -48,18 +48,29 @@ well, without that part.`,
 	return cmd
 }
 
-// printDetails tells people of machines.
-func printDetails(w io.Writer, all []*fleet.Details) error {
-	for i, d := range all {
+// printEach tells people of each of some things, in rows with a name. A row without a value
+// is left out.
+func printEach[T any](w io.Writer, all []T, rows func(thing T, row func(name, value string))) error {
+	for i, thing := range all {
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
 		table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-		row := func(name, value string) {
+		rows(thing, func(name, value string) {
 			if value != "" {
 				fmt.Fprintf(table, "%s\t%s\n", name, value)
 			}
+		})
+		if err := table.Flush(); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// printDetails tells people of machines.
+func printDetails(w io.Writer, all []*fleet.Details) error {
+	return printEach(w, all, func(d *fleet.Details, row func(name, value string)) {
 		row("name", d.Name)
 		row("id", d.ID)
 		row("status", statusText(d.Status, time.Now()))
@@ -82,11 +93,7 @@ func printDetails(w io.Writer, all []*fleet.Details) error {
 		}
 		rowsOfLive(d, row)
 		row("folder", d.Dir)
-		if err := table.Flush(); err != nil {
-			return err
-		}
-	}
-	return nil
+	})
 }
 
 func portText(p state.Port) string {

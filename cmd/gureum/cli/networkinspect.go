@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,16 +61,7 @@ says what of this host is in their way, such as a firewall, and what to do about
 
 // printNetworkDetails tells people of networks.
 func printNetworkDetails(w io.Writer, all []networkDetails) error {
-	for i, d := range all {
-		if i > 0 {
-			fmt.Fprintln(w)
-		}
-		table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-		row := func(name, value string) {
-			if value != "" {
-				fmt.Fprintf(table, "%s\t%s\n", name, value)
-			}
-		}
+	return printEach(w, all, func(d networkDetails, row func(name, value string)) {
 		row("name", d.Name)
 		row("id", d.ID)
 		row("kind", networkKind(d.Network))
@@ -92,11 +82,7 @@ func printNetworkDetails(w io.Writer, all []networkDetails) error {
 		for _, text := range d.Advice {
 			row("in the way", text)
 		}
-		if err := table.Flush(); err != nil {
-			return err
-		}
-	}
-	return nil
+	})
 }
 
 // networkFindings are the doctor's of what is in the way of networks.

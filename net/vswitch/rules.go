@@ -141,8 +141,7 @@ func from6() []rule {
 	icmp := func(types ...match) match {
 		return proto(unix.IPPROTO_ICMPV6).and(th(0, 1, reg1)).and(types...)
 	}
-	one := func(t byte) match { return icmp(eq(t), whole6(), accept()) }
-	return []rule{
+	list := []rule{
 		// RFC 4862, 5.4.2. To a solicited-node address, from one hop away.
 		{"DAD for own IPv6", all(
 			nh(8, 16, reg1), eq(make([]byte, 16)...), nh(7, 1, reg1), eq(255),
@@ -151,11 +150,13 @@ func from6() []rule {
 			own, th(8, 16, reg2), in(setIP6), accept())},
 		{"source is not the port's IPv6", own.and(nh(8, 16, reg2), notIn(setIP6), drop())},
 		{"later fragment", meta(expr.MetaKeyL4PROTO, reg1).and(later6(), accept())},
-		{"neighbour advertisement for own IPv6", icmp(eq(icmpNeighborAdvertisement), whole6(), own, th(8, 16, reg2), in(setIP6), accept())},
-		{"neighbour solicitation", one(icmpNeighborSolicitation)},
-		{"router solicitation", one(icmpRouterSolicitation)},
+	}
+	list = append(list, neighbors("neighbour advertisement for own IPv6", icmpNeighborAdvertisement, 24, optionTarget, own.and(th(8, 16, reg2), in(setIP6)))...)
+	list = append(list, neighbors("neighbour solicitation", icmpNeighborSolicitation, 24, optionSource, nil)...)
+	list = append(list, neighbors("router solicitation", icmpRouterSolicitation, 8, optionSource, nil)...)
+	return append(list, []rule{
 		{"multicast listener", icmp(between(icmpMLDReport1, icmpMLDDone), whole6(), accept())},
-		{"multicast listener, version 2", one(icmpMLDReport2)},
+		{"multicast listener, version 2", icmp(eq(icmpMLDReport2), whole6(), accept())},
 		{"ICMPv6 errors", icmp(between(1, 4), accept())},
 		{"ICMPv6 echo", icmp(between(128, 129), accept())},
 		{"UDP but a DHCPv6 server's", proto(unix.IPPROTO_UDP).and(th(0, 2, reg1), neq(0x02, 0x23), th(2, 2, reg1), neq(0x02, 0x22), accept())},
@@ -164,5 +165,28 @@ func from6() []rule {
 			neq(unix.IPPROTO_UDP), neq(unix.IPPROTO_ICMPV6), neq(protoMobility), neq(protoHIP),
 			neq(protoShim6), neq(protoExperiment1), neq(protoExperiment2), accept())},
 		{"all else", drop()},
+	}...)
+}
+
+// Options of neighbour discovery (RFC 4861, 4.6.1) that say at which link-layer address the
+// sender, or the target, is. They have the length 8.
+const (
+	optionSource = 1
+	optionTarget = 2
+)
+
+// neighbors are a message of neighbour discovery by itself, of so many bytes, and one with an
+// option that says the port's own MAC address. Other options and more of them are nothing
+// that a host needs, and the receiver might believe the last one.
+func neighbors(what string, kind byte, length uint32, option byte, and match) []rule {
+	message := func(n uint32, more match) match {
+		return all(
+			proto(unix.IPPROTO_ICMPV6), th(0, 1, reg1), eq(kind), whole6(),
+			nh(4, 2, reg1), eq(0, byte(n)), and, more, accept())
+	}
+	own := all(th(length, 2, reg1), eq(option, 1), iif(), th(length+2, 6, reg2), in(setMACs))
+	return []rule{
+		{what, message(length, nil)},
+		{what + ", own MAC", message(length+8, own)},
 	}
 }

@@ -234,7 +234,19 @@ func ndTrials(n Network, a, b Port) []Trial {
 		return Trial{what, a.eth(mac, 0x86dd, IPv6(src, dst, chain...)), may}
 	}
 	longer := Header6{60, []byte{0, 3, 1, 4, 0, 0, 0, 0}}
+	// Options that say where the sender, or the target, is.
+	at := func(kind byte, mac [6]byte) []byte { return append([]byte{kind, 1}, mac[:]...) }
+	nsAt := func(options ...byte) Header6 { return ICMPv6(a.IP6, solicited(b.IP6), 135, target(b.IP6, options...)) }
+	naAt := func(options ...byte) Header6 { return ICMPv6(ll, every, 136, target(a.IP6, options...)) }
 	return []Trial{
+		one("neighbour solicitation with the MAC address", true, a.IP6, solicited(b.IP6), nsAt(at(1, a.MAC)...)),
+		one("neighbour advertisement with the MAC address", true, ll, every, naAt(at(2, a.MAC)...)),
+		one("neighbour solicitation at the receiver's MAC address", false, a.IP6, solicited(b.IP6), nsAt(at(1, b.MAC)...)),
+		one("neighbour solicitation at two MAC addresses", false, a.IP6, solicited(b.IP6), nsAt(append(at(1, a.MAC), at(1, b.MAC)...)...)),
+		one("neighbour solicitation with half an option", false, a.IP6, solicited(b.IP6), nsAt(at(1, a.MAC)[:6]...)),
+		one("neighbour solicitation at the receiver's MAC address, behind headers", false, a.IP6, solicited(b.IP6), hopByHop(), nsAt(at(1, b.MAC)...)),
+		one("neighbour advertisement at the receiver's MAC address", false, ll, every, naAt(at(2, b.MAC)...)),
+		one("neighbour advertisement at two MAC addresses", false, ll, every, naAt(append(at(2, a.MAC), at(2, b.MAC)...)...)),
 		one("neighbour solicitation", true, a.IP6, solicited(b.IP6), ns(a.IP6, solicited(b.IP6), b.IP6)),
 		one("neighbour advertisement", true, ll, every, na(a.IP6)),
 		one("neighbour advertisement of the link-local address", true, ll, every, na(ll)),

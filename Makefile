@@ -84,20 +84,14 @@ lab-qemu: ## build the lab's emulator for its deterministic mode (some minutes, 
 	@[ -x "$${XDG_CACHE_HOME:-$$HOME/.cache}/gureum/lab/qemu/bin/qemu-system-x86_64" ] || \
 	  { $(call install,$(EMULATOR_PACKAGES)) && lab/emulator/build.sh; }
 
-.PHONY: bench bench-boot
+.PHONY: bench
 bench: setup build lab-qemu ## run gureum bench beside QEMU and the host (BENCH='boot --runs 9' chooses)
 	@bench/bench.sh $(BENCH)
 
-bench-boot: setup build ## measure boot cost and footprint alone, in instructions in the lab
-	@bin/bench
-
-.PHONY: bench-io bench-tools
-bench-io: setup build lab-qemu ## measure disk and network in guests beside QEMU's
-	@bin/bench -io
-
-bench-tools: setup build lab-qemu ## the same with fio, iperf3 and ping
+.PHONY: bench-tools
+bench-tools: setup build lab-qemu ## measure disk and network in guests beside QEMU's with fio, iperf3 and ping
 	@$(call install,fio iperf3)
-	@bin/bench -io -tools
+	@bin/bench
 
 .PHONY: bench-density
 bench-density: setup build ## run 100 machines at a time: starts, memory, reach, removal

@@ -279,3 +279,5 @@ func PrintDensity(w io.Writer, d *Density) error {
 	fmt.Fprintf(t, "left behind\t%d\t%s\n", len(d.Left), strings.Join(d.Left, " "))
 	return t.Flush()
 }
+
+func mib(n uint64) float64 { return float64(n) / (1 << 20) }

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"cmp"
 	"fmt"
 	"os/exec"
 	"regexp"
@@ -10,13 +9,12 @@ import (
 	"github.com/gureum/gureum/bench/host"
 )
 
-// IORow is one measurement of disk or network, made by the load program in each
-// contestant's guest.
+// IORow is one measurement of disk or network, made in each contestant's guest.
 type IORow struct {
 	Name string
 	// command is what the guest runs.
 	command string
-	// figure is the name of the load program's figure that counts, unit what it is.
+	// figure is the word before the figure in what that prints, unit what it is.
 	figure, unit string
 }
 
@@ -24,41 +22,9 @@ type IORow struct {
 const (
 	ioHostAddr  = "10.213.0.1"
 	ioGuestAddr = "10.213.0.2"
-	ioPort      = "5201"
 	// TapName is the tap that PrepareTap makes.
 	TapName = "gbench0"
 )
-
-// IORows are the measurements, with an amount of work of scale percent. They are made one after the other in one guest. Numbers of requests are fixed, so
-// that instructions can be compared.
-func IORows(scale int) []IORow {
-	disk := func(name, flags string, requests int) IORow {
-		return IORow{
-			Name:    name,
-			command: fmt.Sprintf("/load disk %s -requests %d /dev/vda", flags, max(requests*scale/100, 1)),
-			figure:  "iops", unit: "requests/s",
-		}
-	}
-	tcp := func(name, kind string, streams, amount int, figure, unit string) IORow {
-		return IORow{
-			Name:    name,
-			command: fmt.Sprintf("/load tcp -streams %d %s %s:%s %d", streams, kind, ioHostAddr, ioPort, max(amount/100*scale, 1)),
-			figure:  figure, unit: unit,
-		}
-	}
-	return []IORow{
-		disk("4k random read, depth 1", "-random -depth 1", 2000),
-		disk("4k random read, depth 32", "-random -depth 32", 8000),
-		disk("4k random write, depth 1", "-random -write -depth 1", 2000),
-		disk("4k random write, depth 32", "-random -write -depth 32", 8000),
-		disk("128k read, depth 8", "-bs 131072 -depth 8", 1000),
-		disk("128k write, depth 8", "-write -bs 131072 -depth 8", 1000),
-		tcp("TCP to host", "send", 1, 64<<20, "gbps", "Gbit/s"),
-		tcp("TCP from host", "fetch", 1, 64<<20, "gbps", "Gbit/s"),
-		tcp("TCP to host, 4 streams", "send", 4, 64<<20, "gbps", "Gbit/s"),
-		tcp("TCP round trip", "echo", 1, 1000, "microseconds", "µs, less is better"),
-	}
-}
 
 // SelectRows gives the rows whose name a regular expression matches.
 func SelectRows(rows []IORow, match *regexp.Regexp) []IORow {
@@ -101,8 +67,6 @@ type IOConfig struct {
 	Machine string
 	// Queues is the number of queue pairs of the network, and of CPUs.
 	Queues int
-	// Memory is what a guest gets, in MiB; 0 is guestMemory.
-	Memory int
 	// Vhost is who moves frames: "off", "on", or "both" for one after the other.
 	Vhost string
 }
@@ -114,8 +78,6 @@ func (c *IOConfig) transport() string {
 	}
 	return "pci"
 }
-
-func (c *IOConfig) memory() int { return cmp.Or(c.Memory, guestMemory) }
 
 // IOContestants are Gureum and QEMU with the same disk and the same tap, with and
 // without vhost.
@@ -139,7 +101,7 @@ func (s *Stage) IOContestants(c IOConfig) []Contestant {
 // of whatever row is being made then.
 func (s *Stage) gureumIO(c IOConfig, vhost string) Contestant {
 	return Contestant{Name: "gureum, vhost " + vhost, Args: []string{
-		s.Gureum, "run", "--kernel", s.kernel, "--initrd", s.ioInitrd, "--memory", fmt.Sprintf("%dM", c.memory()),
+		s.Gureum, "run", "--kernel", s.kernel, "--initrd", s.initrd, "--memory", fmt.Sprintf("%dM", guestMemory),
 		"--append", "quiet rdinit=/bench-io", "--transport", c.transport(), "--cpus", fmt.Sprint(c.Queues), "--no-balloon",
 		"--disk", fmt.Sprintf("%s,format=raw,cache=%s", c.Disk, c.Cache),
 		"--net", fmt.Sprintf("tap:%s,vhost=%s,queues=%d", TapName, vhost, c.Queues),
@@ -164,9 +126,9 @@ func (s *Stage) qemuIO(c IOConfig, qemu, vhost string) Contestant {
 		}
 	}
 	return Contestant{Name: "QEMU " + c.Machine + ", vhost " + vhost, Peer: true, Args: []string{
-		qemu, "-M", c.Machine, "-accel", "kvm", "-cpu", "host", "-m", fmt.Sprint(c.memory()), "-smp", fmt.Sprint(c.Queues),
+		qemu, "-M", c.Machine, "-accel", "kvm", "-cpu", "host", "-m", fmt.Sprint(guestMemory), "-smp", fmt.Sprint(c.Queues),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
-		"-kernel", s.kernel, "-initrd", s.ioInitrd, "-append", "console=ttyS0 quiet panic=-1 rdinit=/bench-io",
+		"-kernel", s.kernel, "-initrd", s.initrd, "-append", "console=ttyS0 quiet panic=-1 rdinit=/bench-io",
 		"-object", "iothread,id=io0",
 		"-drive", fmt.Sprintf("file=%s,if=none,id=d0,format=raw,cache=%s,aio=%s", c.Disk, cache, aio),
 		"-device", fmt.Sprintf("virtio-blk-%s,drive=d0,iothread=io0", suffix),

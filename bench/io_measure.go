@@ -2,10 +2,8 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -14,8 +12,6 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"time"
-
-	"github.com/gureum/gureum/bench/load"
 )
 
 // IOResult is a contestant's figures: for each row, and for each row of costs,
@@ -50,17 +46,6 @@ const ioTimeout = 10 * time.Minute
 // round that fails is told on progress and left out; a contestant that is not a
 // peer must succeed in one of them.
 func MeasureIO(ctx context.Context, contestants []Contestant, rows []IORow, rounds int, progress io.Writer) ([]IOResult, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(ioHostAddr, ioPort))
-	if err != nil {
-		return nil, err
-	}
-	served := make(chan error, 1)
-	go func() { served <- load.Serve(l) }()
-	results, err := ioRounds(ctx, contestants, rows, rounds, progress)
-	return results, errors.Join(err, l.Close(), <-served)
-}
-
-func ioRounds(ctx context.Context, contestants []Contestant, rows []IORow, rounds int, progress io.Writer) ([]IOResult, error) {
 	results := make([]IOResult, len(contestants))
 	for i, c := range contestants {
 		results[i] = IOResult{Name: c.Name, Figures: make([][]float64, len(rows)), Costs: make([][]float64, len(ioCosts))}

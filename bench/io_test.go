@@ -22,7 +22,7 @@ func TestFigureIsFoundInALine(t *testing.T) {
 }
 
 func TestGuestMakesEachRow(t *testing.T) {
-	rows := IORows(10)
+	rows := ToolRows(10)
 	script := initScriptFor(rows)
 	for i, r := range rows {
 		if !strings.Contains(script, r.command) || r.figure == "" || r.unit == "" {
@@ -35,7 +35,7 @@ func TestGuestMakesEachRow(t *testing.T) {
 }
 
 func TestContestantsDifferInTheVMMAlone(t *testing.T) {
-	s := &Stage{Gureum: "gureum", kernel: "/k", ioInitrd: "/i"}
+	s := &Stage{Gureum: "gureum", kernel: "/k", initrd: "/i"}
 	one := len(s.IOContestants(IOConfig{Vhost: "off"}))
 	both := s.IOContestants(IOConfig{Disk: "/dev/x", Cache: "none", Machine: "q35", Queues: 2, Vhost: "both"})
 	if one == 0 || len(both) != 2*one {
@@ -43,7 +43,7 @@ func TestContestantsDifferInTheVMMAlone(t *testing.T) {
 	}
 	for _, c := range both {
 		line := strings.Join(c.Args, " ")
-		for _, want := range []string{"/k", "/i", "/dev/x", TapName, "256", "rdinit=/bench-io", "queues=2"} {
+		for _, want := range []string{"/k", "/i", "/dev/x", TapName, "512", "rdinit=/bench-io", "queues=2"} {
 			if !strings.Contains(line, want) {
 				t.Errorf("%s: no %s in %s", c.Name, want, line)
 			}
@@ -62,7 +62,7 @@ func TestPrintIO(t *testing.T) {
 		costs[i] = []float64{1}
 	}
 	var b bytes.Buffer
-	rows := IORows(100)[:2]
+	rows := ToolRows(100)[:2]
 	if err := PrintIO(&b, rows, []IOResult{
 		{Name: "one", Figures: [][]float64{{1}, {2.5}}, Costs: costs},
 		{Name: "three", Figures: [][]float64{{9, 7, 8}, {3}}, Costs: costs},
@@ -80,22 +80,22 @@ func TestPrintIO(t *testing.T) {
 }
 
 func TestFailedRoundsAreLeftOut(t *testing.T) {
-	rows := IORows(1)[:1]
+	rows := ToolRows(1)[:1]
 	works := Contestant{Name: "works", Args: []string{"echo", "gureum-bench row 0 iops=5"}}
 	peer := Contestant{Name: "peer", Peer: true, Args: []string{"false"}}
-	results, err := ioRounds(t.Context(), []Contestant{works, peer}, rows, 2, io.Discard)
+	results, err := MeasureIO(t.Context(), []Contestant{works, peer}, rows, 2, io.Discard)
 	if err != nil || len(results) != 1 || !slices.Equal(results[0].Figures[0], []float64{5, 5}) {
 		t.Errorf("%+v, %v", results, err)
 	}
 	ours := Contestant{Name: "ours", Args: []string{"echo", "nothing"}}
-	if _, err := ioRounds(t.Context(), []Contestant{ours}, rows, 2, io.Discard); err == nil || !strings.Contains(err.Error(), "ours") {
+	if _, err := MeasureIO(t.Context(), []Contestant{ours}, rows, 2, io.Discard); err == nil || !strings.Contains(err.Error(), "ours") {
 		t.Errorf("no round of ours: %v", err)
 	}
 }
 
 func TestSelectRows(t *testing.T) {
-	all := IORows(1)
-	if got := SelectRows(all, regexp.MustCompile("^TCP to host$")); len(got) != 1 || got[0].Name != "TCP to host" {
+	all := ToolRows(1)
+	if got := SelectRows(all, regexp.MustCompile("^ping$")); len(got) != 1 || got[0].Name != "ping" {
 		t.Errorf("%+v", got)
 	}
 	if got := SelectRows(all, regexp.MustCompile(".")); len(got) != len(all) {
@@ -107,7 +107,7 @@ func TestSignalEndsARound(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)
 	peer := Contestant{Name: "peer", Peer: true, Args: []string{"sleep", "1000"}}
-	if _, err := ioRounds(ctx, []Contestant{peer}, IORows(1), 1000, io.Discard); !errors.Is(err, context.Canceled) {
+	if _, err := MeasureIO(ctx, []Contestant{peer}, ToolRows(1), 1000, io.Discard); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 }

@@ -11,18 +11,16 @@ import (
 // no contestant waits for a disk.
 type Stage struct {
 	// Gureum is the program.
-	Gureum                string
-	dir                   string
-	kernel, initrd, gokvm string
-	ioInitrd              string
+	Gureum              string
+	dir, kernel, initrd string
 }
 
 // memoryDir is a file system in memory on every Linux host (shm_overview(7)).
 const memoryDir = "/dev/shm"
 
-// NewStage copies what Prepare has written, and the programs, to memory; gokvm may
-// be "". Gureum's cache is there, too, and empty.
-func NewStage(prepared, gureum, gokvm string) (*Stage, error) {
+// NewStage copies the program, and what Prepare has written, to memory; prepared is "" where
+// no guest is to boot that. Gureum's cache is there, too, and empty.
+func NewStage(prepared, gureum string) (*Stage, error) {
 	dir, err := os.MkdirTemp(memoryDir, "gureum-bench-")
 	if err != nil {
 		return nil, err
@@ -35,16 +33,11 @@ func NewStage(prepared, gureum, gokvm string) (*Stage, error) {
 		{&s.Gureum, gureum},
 		{&s.kernel, filepath.Join(prepared, kernelFile)},
 		{&s.initrd, filepath.Join(prepared, initrdFile)},
-		{&s.gokvm, gokvm},
-		{&s.ioInitrd, filepath.Join(prepared, ioInitrdFile)},
+	}
+	if prepared == "" {
+		copies = copies[:1]
 	}
 	for _, c := range copies {
-		if c.from == "" {
-			continue
-		}
-		if _, err := os.Stat(c.from); c.to == &s.ioInitrd && os.IsNotExist(err) {
-			continue // only MeasureIO wants it
-		}
 		*c.to = filepath.Join(dir, filepath.Base(c.from))
 		if err := copyFile(*c.to, c.from); err != nil {
 			return nil, errors.Join(err, s.Close())

@@ -1,10 +1,9 @@
-// Command bench measures what virtualization costs: boot time and the memory of
-// the VMM, ours beside our peers', and with -io what disk and network give. On a
-// host without KVM it moves itself into the lab, in its deterministic mode.
+// Command bench measures what 'gureum bench' does not: disk and network by fio, iperf3 and
+// ping, in guests of gureum and QEMU, or with -density a host full of machines. On a host
+// without KVM it moves itself into the lab.
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -35,37 +34,29 @@ func main() {
 // options are the flags.
 type options struct {
 	runs           int
-	gokvm          string
 	inside         string
-	io             bool
 	cache, machine string
 	vhost          string
 	rows           string
 	scale, queues  int
-	wall, tools    bool
+	wall           bool
 	density        int
 	ioRows         []bench.IORow // what rows selects
 }
 
 func (o *options) parse() {
-	flag.IntVar(&o.runs, "runs", 0, "how often each VMM boots (5), or makes all of -io (1); the median counts")
-	flag.StringVar(&o.gokvm, "gokvm", "", "path of a gokvm program to measure as well")
+	flag.IntVar(&o.runs, "runs", 1, "how often each VMM makes all rows; the median counts")
 	flag.StringVar(&o.inside, "inside", "", "directory with what to boot; set when bench calls itself in the lab")
-	flag.BoolVar(&o.io, "io", false, "measure disk and network in place of boot and memory")
-	flag.StringVar(&o.cache, "cache", "writeback", "cache of -io's disk: writeback or none (past the host's page cache)")
-	flag.StringVar(&o.machine, "machine", "microvm", "QEMU's machine for -io: microvm (virtio over MMIO) or q35 (PCI)")
-	flag.StringVar(&o.vhost, "vhost", "both", "who moves the frames of -io: off (the VMM), on (the host's kernel) or both, one after the other")
-	flag.StringVar(&o.rows, "rows", ".", "those of -io's rows whose name this regular expression matches")
-	flag.IntVar(&o.scale, "scale", 100, "amount of work of -io in percent")
-	flag.IntVar(&o.queues, "queues", 1, "queue pairs of the network of -io, and CPUs of its guests")
-	flag.BoolVar(&o.tools, "tools", false, "have -io's guests measure with fio, iperf3 and ping in place of a program of our own")
+	flag.StringVar(&o.cache, "cache", "writeback", "cache of the disk: writeback or none (past the host's page cache)")
+	flag.StringVar(&o.machine, "machine", "microvm", "QEMU's machine: microvm (virtio over MMIO) or q35 (PCI)")
+	flag.StringVar(&o.vhost, "vhost", "both", "who moves the frames: off (the VMM), on (the host's kernel) or both, one after the other")
+	flag.StringVar(&o.rows, "rows", ".", "those rows whose name this regular expression matches")
+	flag.IntVar(&o.scale, "scale", 100, "amount of work in percent")
+	flag.IntVar(&o.queues, "queues", 1, "queue pairs of the network, and CPUs of its guests")
 	flag.BoolVar(&o.wall, "wall", false, "in the lab, measure by the machine's clock in place of instructions")
 	flag.IntVar(&o.density, "density", 0, "run this number of machines at a time in place of all else; in the lab on a host of 2 CPUs and 12 GiB, by the clock")
 	flag.Parse()
 }
-
-// defaultRuns is how often each VMM boots.
-const defaultRuns = 5
 
 // check finds wrong values.
 func (o *options) check() error {
@@ -73,11 +64,7 @@ func (o *options) check() error {
 	if err != nil {
 		return fmt.Errorf("-rows: %w", err)
 	}
-	all := bench.IORows
-	if o.tools {
-		all = bench.ToolRows
-	}
-	o.ioRows = bench.SelectRows(all(max(o.scale, 1)), match)
+	o.ioRows = bench.SelectRows(bench.ToolRows(max(o.scale, 1)), match)
 	switch {
 	case len(o.ioRows) == 0:
 		return fmt.Errorf("-rows %q matches no row; without it you see them all", o.rows)
@@ -93,7 +80,7 @@ func (o *options) check() error {
 		return fmt.Errorf("-scale %d: give 1 or more", o.scale)
 	case o.density < 0 || o.density > 250:
 		return fmt.Errorf("-density %d: give 1 to 250, as many as a network has addresses for", o.density)
-	case o.runs < 0:
+	case o.runs < 1:
 		return fmt.Errorf("-runs %d: give 1 or more", o.runs)
 	}
 	return nil
@@ -116,23 +103,16 @@ func run(ctx context.Context) error {
 	if o.inside != "" {
 		return o.measure(ctx, o.inside)
 	}
-	if o.io && !o.wall && !lab.HostHasKVM() && lab.MendedEmulator() == "" {
-		return errors.New("-io by instructions in the lab needs its own emulator, since Debian's breaks guests on the way: run 'make lab-qemu' first, or give -wall to measure by the clock")
+	if o.density == 0 && !o.wall && !lab.HostHasKVM() && lab.MendedEmulator() == "" {
+		return errors.New("to count instructions the lab needs an emulator of its own, since Debian's breaks guests on the way: run 'make lab-qemu' first, or give -wall to measure by the clock")
 	}
 	dir, err := os.MkdirTemp("", "gureum-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if err := bench.Prepare(dir); err != nil {
-		return err
-	}
-	if o.io {
-		self, err := os.Executable()
-		if err != nil {
-			return err
-		}
-		if err := bench.PrepareIO(dir, filepath.Join(filepath.Dir(self), "load"), o.ioRows, o.tools); err != nil {
+	if o.density == 0 {
+		if err := bench.Prepare(dir, o.ioRows); err != nil {
 			return err
 		}
 	}
@@ -172,7 +152,10 @@ func (o *options) measure(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	stage, err := bench.NewStage(dir, filepath.Join(filepath.Dir(self), "gureum"), o.gokvm)
+	if o.density > 0 {
+		dir = ""
+	}
+	stage, err := bench.NewStage(dir, filepath.Join(filepath.Dir(self), "gureum"))
 	if err != nil {
 		return err
 	}
@@ -180,21 +163,7 @@ func (o *options) measure(ctx context.Context, dir string) error {
 	if o.density > 0 {
 		return o.measureDensity(ctx, stage)
 	}
-	if o.io {
-		return o.measureIO(ctx, stage)
-	}
-	boots, err := bench.MeasureBoot(ctx, stage.BootContestants(), cmp.Or(o.runs, defaultRuns), os.Stderr)
-	if err != nil {
-		return err
-	}
-	if err := bench.PrintBoots(os.Stdout, boots); err != nil {
-		return err
-	}
-	footprint, err := bench.MeasureIdle(ctx, stage.Gureum)
-	if err != nil {
-		return err
-	}
-	return bench.PrintFootprint(os.Stdout, footprint)
+	return o.measureIO(ctx, stage)
 }
 
 func (o *options) measureIO(ctx context.Context, stage *bench.Stage) error {
@@ -206,25 +175,16 @@ func (o *options) measureIO(ctx context.Context, stage *bench.Stage) error {
 		return err
 	}
 	config := bench.IOConfig{Disk: host.DiskDevice, Cache: o.cache, Machine: o.machine, Queues: o.queues, Vhost: o.vhost}
-	if o.tools {
-		config.Memory = toolMemory
-	}
 	err = o.measureRows(ctx, stage.IOContestants(config))
 	return errors.Join(err, remove())
 }
 
-// toolMemory is what a guest needs whose RAM disk has fio and its libraries, in MiB.
-const toolMemory = 512
-
 func (o *options) measureRows(ctx context.Context, contestants []bench.Contestant) error {
-	stop := func() error { return nil }
-	if o.tools {
-		var err error
-		if stop, err = bench.ServeTools(ctx); err != nil {
-			return err
-		}
+	stop, err := bench.ServeTools(ctx)
+	if err != nil {
+		return err
 	}
-	results, err := bench.MeasureIO(ctx, contestants, o.ioRows, max(o.runs, 1), os.Stderr)
+	results, err := bench.MeasureIO(ctx, contestants, o.ioRows, o.runs, os.Stderr)
 	if err == nil {
 		err = bench.PrintIO(os.Stdout, o.ioRows, results)
 	}

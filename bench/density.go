@@ -26,8 +26,9 @@ type Density struct {
 	// instruction ran; Up is when all guests' agents had answered, since the first start.
 	Starts []time.Duration
 	Up     time.Duration
-	// Footprints are of the processes, idle.
-	Footprints []footprint.Memory
+	// Footprints are of the processes a while after the last guest came up; Rested are those
+	// after each has given back for the last time what its guest's start took.
+	Footprints, Rested []footprint.Memory
 	// Used is the memory that the host has less, in bytes.
 	Used uint64
 	// Reached counts the machines that reached the next one by its name.
@@ -188,27 +189,40 @@ func (d *density) awaitAll(ctx context.Context) error {
 	}
 }
 
-// densitySettle is how long the processes are left alone before they are looked at.
-const densitySettle = 20 * time.Second
+// The processes are left alone for a while before they are looked at, and until none gives
+// memory back any more before they are looked at again.
+const (
+	densitySettle = 20 * time.Second
+	densityRest   = 60 * time.Second // after that
+)
 
 // look reads what memory the processes take.
-func (d *density) look(ctx context.Context) error {
+func (d *density) look(ctx context.Context) (err error) {
+	if d.result.Footprints, err = d.footprints(ctx, densitySettle); err != nil {
+		return err
+	}
+	d.result.Rested, err = d.footprints(ctx, densityRest)
+	return err
+}
+
+func (d *density) footprints(ctx context.Context, after time.Duration) ([]footprint.Memory, error) {
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(densitySettle):
+		return nil, ctx.Err()
+	case <-time.After(after):
 	}
+	var all []footprint.Memory
 	for _, pid := range densityProcesses() {
 		f, err := footprint.OfGureum(pid)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		d.result.Footprints = append(d.result.Footprints, f)
+		all = append(all, f)
 	}
-	if len(d.result.Footprints) != d.result.Machines {
-		return fmt.Errorf("%d processes for %d machines", len(d.result.Footprints), d.result.Machines)
+	if len(all) != d.result.Machines {
+		return nil, fmt.Errorf("%d processes for %d machines", len(all), d.result.Machines)
 	}
-	return nil
+	return all, nil
 }
 
 // reach has each machine reach the next by its name.
@@ -257,22 +271,24 @@ func (d *density) removeAll(ctx context.Context, before densityState) error {
 
 // PrintDensity prints the figures.
 func PrintDensity(w io.Writer, d *Density) error {
-	vmm, guest, private := make([]uint64, 0, d.Machines), make([]uint64, 0, d.Machines), make([]uint64, 0, d.Machines)
-	for _, f := range d.Footprints {
-		vmm, guest, private = append(vmm, f.VMM), append(guest, f.Guest), append(private, f.Private)
-	}
 	slices.Sort(d.Starts)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "machines of %d MiB\t%d\n", densityMemory, d.Machines)
 	fmt.Fprintf(t, "a start, median and longest\t%.2f s\t%.2f s\n", d.Starts[len(d.Starts)/2].Seconds(), d.Starts[len(d.Starts)-1].Seconds())
 	fmt.Fprintf(t, "all guests up after\t%.0f s\t%.2f a second\n", d.Up.Seconds(), float64(d.Machines)/d.Up.Seconds())
-	row := func(name string, list []uint64) {
+	row := func(name string, of []footprint.Memory, bytes func(footprint.Memory) uint64) {
+		list := make([]uint64, 0, len(of))
+		for _, f := range of {
+			list = append(list, bytes(f))
+		}
 		slices.Sort(list)
 		fmt.Fprintf(t, "%s, median and largest\t%.1f MiB\t%.1f MiB\n", name, mib(list[len(list)/2]), mib(list[len(list)-1]))
 	}
-	row("RSS of the VMM beside guest RAM", vmm)
-	row("of that its alone", private)
-	row("RSS of guest RAM, kernel files included", guest)
+	vmm := func(f footprint.Memory) uint64 { return f.VMM }
+	row(fmt.Sprintf("RSS of the VMM beside guest RAM, %.0f s after", densitySettle.Seconds()), d.Footprints, vmm)
+	row("of that its alone", d.Footprints, func(f footprint.Memory) uint64 { return f.Private })
+	row(fmt.Sprintf("RSS of the VMM beside guest RAM, %.0f s after", (densitySettle+densityRest).Seconds()), d.Rested, vmm)
+	row("RSS of guest RAM, kernel files included", d.Footprints, func(f footprint.Memory) uint64 { return f.Guest })
 	fmt.Fprintf(t, "memory of the host in use, a machine\t%.1f MiB\n", mib(d.Used/uint64(d.Machines)))
 	fmt.Fprintf(t, "reached the next by name\t%d\n", d.Reached)
 	fmt.Fprintf(t, "all removed in\t%.1f s\n", d.Removed.Seconds())

@@ -1,6 +1,6 @@
-// Package boot measures how long virtual machine monitors take from their exec to the first
-// instruction of a guest, to its kernel, to its user space and to their own end. All boot the
-// same kernel and RAM disk, in turns.
+// Package boot measures how long virtual machine monitors take from their exec until they are
+// ready to run a guest, to its first instruction, to its kernel, to its user space and to their
+// own end. All boot the same kernel and RAM disk, in turns.
 package boot
 
 import (
@@ -28,15 +28,17 @@ const Group = "boot"
 
 // The figures, each a duration.
 const (
+	FigureReady  = "exec to VMM ready"
 	FigureEntry  = "exec to first guest instruction"
 	FigureKernel = "exec to kernel start"
 	FigureUser   = "exec to user space"
+	FigureAgent  = "exec to the guest agent's answer"
 	FigureExit   = "exec to exit"
 	FigureClock  = "guest's clock at user space"
 )
 
 // figures is the order in which they are reported.
-var figures = []string{FigureEntry, FigureKernel, FigureUser, FigureExit, FigureClock}
+var figures = []string{FigureReady, FigureEntry, FigureKernel, FigureUser, FigureAgent, FigureExit, FigureClock}
 
 // limit ends a run that hangs.
 const limit = 60 * time.Second
@@ -70,6 +72,11 @@ type Case struct {
 	Guest peer.Guest
 	// Cold drops the host's page cache before each run.
 	Cold bool
+	// Agent has the agent of the embedded user land run a command that prints the mark, in
+	// place of Init.
+	Agent bool
+	// Runs is how often it is measured at most; 0 is no limit of its own.
+	Runs int
 }
 
 // Config says what to measure.
@@ -80,6 +87,8 @@ type Config struct {
 	Runs  int
 	// Dir is a folder for files of the contestants.
 	Dir string
+	// Pin is the CPUs that they run on.
+	Pin *peer.Pinning
 	// Trace says to find the first guest instruction by the kernel's trace events; root may.
 	Trace bool
 	// Progress is told of each run.
@@ -96,7 +105,7 @@ func Measure(ctx context.Context, c Config) ([]result.Series, []result.Note, err
 	if c.Trace {
 		var err error
 		if m.tracer, err = newTracer(); err != nil {
-			m.note(result.KindMissing, "%s is not measured, as trace events are not to be had: %v", FigureEntry, err)
+			m.note(result.KindMissing, "%s and %s are not measured, as trace events are not to be had: %v", FigureReady, FigureEntry, err)
 		} else {
 			defer m.tracer.close()
 		}
@@ -125,13 +134,14 @@ func (m *measurement) note(kind, format string, args ...any) {
 func (m *measurement) measureCase(ctx context.Context, c Case) ([]result.Series, error) {
 	runs := make([][]times, len(m.Peers))
 	out := make([]bool, len(m.Peers))
-	for n := range m.Runs {
+	all := c.runs(m.Runs)
+	for n := range all {
 		for i, p := range m.Peers {
 			if out[i] {
 				continue
 			}
 			if m.Progress != nil {
-				m.Progress(fmt.Sprintf("boot: %s, %s, run %d of %d", p.Name, c.Name, n+1, m.Runs))
+				m.Progress(fmt.Sprintf("boot: %s, %s, run %d of %d", p.Name, c.Name, n+1, all))
 			}
 			t, err := m.once(ctx, p, c)
 			switch {
@@ -149,6 +159,23 @@ func (m *measurement) measureCase(ctx context.Context, c Case) ([]result.Series,
 		}
 	}
 	return m.series(c, runs), nil
+}
+
+// runs is how often the case is measured when others are so often.
+func (c *Case) runs(others int) int {
+	if c.Runs > 0 {
+		return min(c.Runs, others)
+	}
+	return others
+}
+
+// Steps is how many runs of a number of contestants there will be.
+func (c *Config) Steps() int {
+	n := 0
+	for _, each := range c.Cases {
+		n += each.runs(c.Runs) * len(c.Peers)
+	}
+	return n
 }
 
 func (m *measurement) series(c Case, runs [][]times) []result.Series {
@@ -180,7 +207,7 @@ func (m *measurement) once(ctx context.Context, p peer.Peer, c Case) (times, err
 		return nil, err
 	}
 	defer os.RemoveAll(g.Dir)
-	args, err := p.Command(g)
+	args, err := c.command(p, g)
 	if err != nil {
 		return nil, err
 	}
@@ -189,10 +216,25 @@ func (m *measurement) once(ctx context.Context, p peer.Peer, c Case) (times, err
 			return nil, err
 		}
 	}
+	var t times
+	run := func(started func(time.Time)) (times, error) { return boot(ctx, p, args, m.Pin, started) }
 	if m.tracer == nil {
-		return boot(ctx, p, args, nil)
+		t, err = run(nil)
+	} else {
+		t, err = m.tracer.follow(run)
 	}
-	return m.tracer.follow(func(started func(time.Time)) (times, error) { return boot(ctx, p, args, started) })
+	if at, told := t[FigureUser]; c.Agent && told {
+		t[FigureAgent] = at // the mark came by the agent
+		delete(t, FigureUser)
+	}
+	return t, err
+}
+
+func (c *Case) command(p peer.Peer, g peer.Guest) ([]string, error) {
+	if c.Agent {
+		return p.AgentCommand(g, "echo", Mark)
+	}
+	return p.Command(g)
 }
 
 // dropCaches empties the host's page cache (proc_sys_vm(5)).
@@ -202,7 +244,7 @@ func dropCaches() error {
 }
 
 // boot runs a command line to its end.
-func boot(ctx context.Context, p peer.Peer, args []string, started func(time.Time)) (times, error) {
+func boot(ctx context.Context, p peer.Peer, args []string, pin *peer.Pinning, started func(time.Time)) (times, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmd := peer.Process(ctx, args)
@@ -216,7 +258,7 @@ func boot(ctx context.Context, p peer.Peer, args []string, started func(time.Tim
 	if started != nil {
 		started(start)
 	}
-	err = cmd.Start()
+	err = pin.Start(cmd)
 	_ = in.Close()
 	if err != nil {
 		return nil, err

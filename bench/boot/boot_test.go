@@ -91,7 +91,7 @@ func TestHangs(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	_, err := boot(ctx, peer.Peer{}, []string{"sh", "-c", "sleep 1000 & sleep 1000"}, nil)
+	_, err := boot(ctx, peer.Peer{}, []string{"sh", "-c", "sleep 1000 & sleep 1000"}, nil, nil)
 	if err == nil || time.Since(began) > 10*time.Second {
 		t.Errorf("%v after %v", err, time.Since(began))
 	}
@@ -100,14 +100,24 @@ func TestHangs(t *testing.T) {
 func TestParseEntry(t *testing.T) {
 	const trace = `# tracer: nop
 #           TASK-PID     CPU#  |||||  TIMESTAMP  FUNCTION
+        a-b [x]-1233    [001] .....   123.400000: kvm_fpu: load
+ qemu-system-x86-1234    [001] .....   123.410000: kvm_fpu: load
+ qemu-system-x86-1234    [001] .....   123.420000: kvm_fpu: unload
+ qemu-system-x86-1234    [001] .....   123.450000: kvm_fpu: load
+           CPU-1-1235    [000] .....   123.455000: kvm_fpu: load
  qemu-system-x86-1234    [001] d..1.   123.456789: kvm_entry: vcpu 0, rip 0xfff0
  qemu-system-x86-1234    [001] d..1.   124.456789: kvm_entry: vcpu 0, rip 0xfff0
 `
-	if got, ok := parseEntry(trace); !ok || got != 123456789*time.Microsecond {
-		t.Errorf("%v, %v", got, ok)
+	if ready, entry, ok := parseEntry(trace); !ok || entry != 123456789*time.Microsecond || ready != 123450*time.Millisecond {
+		t.Errorf("%v, %v, %v", ready, entry, ok)
 	}
-	if _, ok := parseEntry("# tracer: nop\n"); ok {
-		t.Error("an entry in an empty trace")
+	if ready, entry, ok := parseEntry(strings.ReplaceAll(trace, "load", "x")); !ok || entry != 123456789*time.Microsecond || ready != 0 {
+		t.Errorf("without the other event: %v, %v, %v", ready, entry, ok)
+	}
+	for _, none := range []string{"", "# tracer: nop\n", " x-1 [000] .....   1.000000: kvm_fpu: load\n", " x-1 [000] d..1. 99999999999999999999.000000: kvm_entry: vcpu 0\n"} {
+		if _, _, ok := parseEntry(none); ok {
+			t.Errorf("an entry in %q", none)
+		}
 	}
 }
 

@@ -1,11 +1,10 @@
 // Package footprint measures what a virtual machine monitor takes of its host while its
 // guest does nothing: memory beside guest RAM, by Firecracker's method (the sum over all
-// mappings but the guest's, tests/framework/utils.py there), threads, descriptors, and the
-// size of the program.
+// mappings but the guest's, tests/framework/utils.py there), the kernel's memory for it,
+// threads, descriptors, and the size of the program.
 package footprint
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -20,31 +19,18 @@ import (
 // Group is the word of the command line.
 const Group = "footprint"
 
-// Mark is what the guest prints before it does nothing.
-const Mark = "gureum-bench idle"
-
-// Init is the guest's first program.
-const Init = `#!/bin/sh
-echo "` + Mark + `"
-exec /bin/busybox sleep 1000000
-`
-
-// Cmdline boots it.
-const Cmdline = "quiet panic=-1 rdinit=/bench-idle"
-
-// settle is how long the guest is left alone first: what the start took for a moment has
-// been given back by then.
-const settle = 4 * time.Second
-
-// limit is how long a guest may take to come up.
-const limit = 60 * time.Second
-
 // Config says what to measure.
 type Config struct {
-	Peers    []peer.Peer
-	Guest    peer.Guest
-	Runs     int
+	Peers []peer.Peer
+	Guest peer.Guest
+	Runs  int
+	// Together is how many VMs of a contestant run at a time where the cost of several is
+	// measured, which is once.
+	Together int
+	// Settle is how long VMs are left alone before they are measured.
+	Settle   time.Duration
 	Dir      string
+	Pin      *peer.Pinning
 	Progress func(what string)
 }
 
@@ -65,124 +51,156 @@ var figures = []figure{
 	{"program file", result.Bytes, func(pid int, _ Memory) (float64, error) { return programSize(pid) }},
 }
 
-// Measure starts each contestant in turns. One that fails is told in the notes and left out.
-// When ctx ends, it gives what it has.
-func Measure(ctx context.Context, c Config) ([]result.Series, []result.Note, error) {
-	var notes []result.Note
-	samples := make([][][]float64, len(c.Peers)) // of a peer, of a figure
-	for i := range samples {
-		samples[i] = make([][]float64, len(figures))
-	}
-	out := make([]bool, len(c.Peers))
-	for n := range c.Runs {
-		for i, p := range c.Peers {
-			if out[i] {
-				continue
-			}
-			if c.Progress != nil {
-				c.Progress(fmt.Sprintf("footprint: %s, run %d of %d", p.Name, n+1, c.Runs))
-			}
-			values, err := c.once(ctx, p)
-			if ctx.Err() != nil {
-				return series(c.Peers, samples), notes, context.Cause(ctx)
-			}
-			if err != nil {
-				kind := result.KindError
-				if errors.Is(err, peer.ErrUnsupported) {
-					kind = result.KindMissing
-				}
-				notes = append(notes, result.Note{Group: Group, Kind: kind, Text: fmt.Sprintf("%s: %v", p.Name, err)})
-				out[i] = true
-				continue
-			}
-			for f, v := range values {
-				samples[i][f] = append(samples[i][f], v)
-			}
-		}
-	}
-	return series(c.Peers, samples), notes, nil
+// measurement is one in the making.
+type measurement struct {
+	Config
+	groups  *cgroups // nil where there are none
+	samples map[result.Key][]float64
+	units   map[string]string // by figure
+	order   []string          // of figures
+	notes   []result.Note
+	out     map[string]bool // contestants that failed
 }
 
-func series(peers []peer.Peer, samples [][][]float64) []result.Series {
-	var all []result.Series
-	for f, figure := range figures {
-		for i, p := range peers {
-			if len(samples[i][f]) == 0 {
-				continue
+// Measure starts each contestant in turns, then several of each at a time. One that fails is
+// told in the notes and left out. When ctx ends, it gives what it has.
+func Measure(ctx context.Context, c Config) (_ []result.Series, _ []result.Note, err error) {
+	m := &measurement{Config: c, samples: map[result.Key][]float64{}, units: map[string]string{}, out: map[string]bool{}}
+	var failed error
+	if m.groups, failed = newCgroups(cgroupRoot); failed != nil {
+		m.note(result.KindMissing, "the kernel's memory is not measured: %v", failed)
+	} else {
+		defer func() { err = errors.Join(err, m.groups.close()) }()
+	}
+	for n := range c.Runs {
+		err = m.round(ctx, fmt.Sprintf("run %d of %d", n+1, c.Runs), 1)
+		if err != nil {
+			return m.series(), m.notes, err
+		}
+	}
+	if c.Together > 1 {
+		err = m.round(ctx, fmt.Sprintf("%d VMs at a time", c.Together), c.Together)
+	}
+	return m.series(), m.notes, err
+}
+
+func (m *measurement) note(kind, format string, args ...any) {
+	m.notes = append(m.notes, result.Note{Group: Group, Kind: kind, Text: fmt.Sprintf(format, args...)})
+}
+
+// round measures each contestant with a number of VMs at a time.
+func (m *measurement) round(ctx context.Context, what string, vms int) error {
+	for _, p := range m.Peers {
+		if m.out[p.Name] {
+			continue
+		}
+		if m.Progress != nil {
+			m.Progress(fmt.Sprintf("footprint: %s, %s", p.Name, what))
+		}
+		err := m.together(ctx, p, vms)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			kind := result.KindError
+			if errors.Is(err, peer.ErrUnsupported) {
+				kind = result.KindMissing
 			}
-			all = append(all, result.Series{
-				Key:  result.Key{Group: Group, Figure: figure.name, Subject: p.Name},
-				Unit: figure.unit, Better: result.Lower, Samples: samples[i][f],
-			})
+			m.note(kind, "%s, %s: %v", p.Name, what, err)
+			m.out[p.Name] = true
+		}
+	}
+	return nil
+}
+
+// together starts VMs of a contestant one after the other, and measures them all. A sample is
+// of one VM, so several VMs give as many.
+func (m *measurement) together(ctx context.Context, p peer.Peer, vms int) (err error) {
+	var running []*Idle
+	defer func() {
+		for _, i := range running {
+			err = errors.Join(err, i.Stop())
+		}
+	}()
+	for range vms {
+		i, err := startIdle(ctx, p, m.Guest, m.Dir, m.Pin, m.groups)
+		if err != nil {
+			return err
+		}
+		running = append(running, i)
+	}
+	select {
+	case <-time.After(m.Settle):
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	c := "1 VM"
+	if vms > 1 {
+		c = fmt.Sprintf("%d VMs", vms)
+	}
+	for _, i := range running {
+		if err := m.measure(i, p, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// measure takes the figures of one VM.
+func (m *measurement) measure(i *Idle, p peer.Peer, c string) error {
+	f, err := i.Memory()
+	if err != nil {
+		return err
+	}
+	pid := i.cmd.Process.Pid
+	for _, figure := range figures {
+		v, err := figure.of(pid, f)
+		if err != nil {
+			return err
+		}
+		m.add(figure.name, figure.unit, c, p, v)
+	}
+	if i.group == nil {
+		return nil
+	}
+	kernel, err := i.group.kernelMemory()
+	if err != nil {
+		return err
+	}
+	for _, figure := range kernelFigures {
+		if v, told := kernel[figure.name]; told {
+			m.add(figure.name, result.Bytes, c, p, v)
+		}
+	}
+	return nil
+}
+
+func (m *measurement) add(name, unit, c string, p peer.Peer, v float64) {
+	if _, known := m.units[name]; !known {
+		m.units[name] = unit
+		m.order = append(m.order, name)
+	}
+	key := result.Key{Group: Group, Figure: name, Case: c, Subject: p.Name}
+	m.samples[key] = append(m.samples[key], v)
+}
+
+func (m *measurement) series() []result.Series {
+	var all []result.Series
+	for _, c := range []string{"1 VM", fmt.Sprintf("%d VMs", m.Together)} {
+		for _, name := range m.order {
+			for _, p := range m.Peers {
+				key := result.Key{Group: Group, Figure: name, Case: c, Subject: p.Name}
+				if samples := m.samples[key]; len(samples) > 0 {
+					all = append(all, result.Series{Key: key, Unit: m.units[name], Better: result.Lower, Samples: samples})
+				}
+			}
 		}
 	}
 	return all
 }
 
-// once starts one contestant, measures it and ends it.
-func (c *Config) once(ctx context.Context, p peer.Peer) (values []float64, err error) {
-	g := c.Guest
-	if g.Dir, err = os.MkdirTemp(c.Dir, "run-"); err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(g.Dir)
-	args, err := p.Command(g)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	cmd := peer.Process(ctx, args)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	var console strings.Builder
-	lines := bufio.NewScanner(out)
-	up := false
-	for !up && lines.Scan() {
-		console.WriteString(lines.Text() + "\n")
-		up = strings.Contains(lines.Text(), Mark)
-	}
-	if up {
-		select {
-		case <-time.After(settle):
-		case <-ctx.Done():
-		}
-		values, err = measure(cmd.Process.Pid, p, uint64(g.MemoryMiB)<<20)
-	} else {
-		err = fmt.Errorf("%s: its guest did not come up:\n%s", strings.Join(args, " "), peer.LastWords(console.String()))
-	}
-	cancel()
-	_ = cmd.Wait() // it was killed
-	return values, err
-}
-
-func measure(pid int, p peer.Peer, memory uint64) ([]float64, error) {
-	var f Memory
-	var err error
-	if p.Name == "gureum" {
-		f, err = OfGureum(pid)
-	} else {
-		f, err = OfProcess(pid, memory)
-	}
-	var values []float64
-	for _, figure := range figures {
-		if err != nil {
-			return nil, err
-		}
-		var v float64
-		v, err = figure.of(pid, f)
-		values = append(values, v)
-	}
-	return values, err
-}
-
-// pageTables are those of a process in bytes (proc_pid_status(5)); of kernel memory it is what
-// can be told a process.
+// pageTables are those of a process in bytes (proc_pid_status(5)): they can be told without
+// control groups.
 func pageTables(pid int) (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

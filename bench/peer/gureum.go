@@ -2,6 +2,9 @@ package peer
 
 import "fmt"
 
+// OwnName is this program's among the contestants.
+const OwnName = "gureum"
+
 // gureum runs without a balloon: the others' guests have none, and giving back freed memory
 // takes a CPU of the host for milliseconds in the midst of a measurement.
 func gureum(path string, g Guest) ([]string, error) {
@@ -28,4 +31,13 @@ func cache(g Guest) string {
 		return "none"
 	}
 	return "writeback"
+}
+
+// agentCommand runs a command by the agent of the embedded user land, without another RAM disk.
+func agentCommand(path string, g Guest, command []string) []string {
+	args := []string{
+		path, "run", "--kernel", g.Kernel, "--memory", fmt.Sprintf("%dM", g.MemoryMiB), "--cpus", fmt.Sprint(g.CPUs),
+		"--transport", string(g.Transport), "--no-balloon", "--no-rng", "--",
+	}
+	return append(args, command...)
 }

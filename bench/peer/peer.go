@@ -75,6 +75,15 @@ func (p Peer) Command(g Guest) ([]string, error) {
 	return p.command(p.Path, g)
 }
 
+// AgentCommand is the command line that has an agent in a guest with the embedded user land run
+// a command. The error is ErrUnsupported for a VMM that has no agent.
+func (p Peer) AgentCommand(g Guest, command ...string) ([]string, error) {
+	if p.Name != OwnName {
+		return nil, unsupported("a command in the guest, by an agent")
+	}
+	return agentCommand(p.Path, g, command), nil
+}
+
 // Version is the first line that the program prints of itself.
 func (p Peer) Version(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -108,7 +117,7 @@ func Names() []string {
 
 // Gureum is this program.
 func Gureum(path string) Peer {
-	return Peer{Name: "gureum", Path: path, command: gureum, version: []string{"version"}}
+	return Peer{Name: OwnName, Path: path, command: gureum, version: []string{"version"}}
 }
 
 // Named tells whether there is a peer of that name, or NAME=PATH.

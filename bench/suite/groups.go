@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/gureum/gureum/bench/boot"
+	"github.com/gureum/gureum/bench/density"
 	"github.com/gureum/gureum/bench/footprint"
 	"github.com/gureum/gureum/bench/host"
 	"github.com/gureum/gureum/bench/peer"
@@ -33,41 +36,120 @@ func (r *run) bootCases() []boot.Case {
 		cases = append(cases, c)
 	}
 	add(fmt.Sprintf("vmlinux, 1 CPU, %d MiB, MMIO", memoryMiB), func(*boot.Case) {})
-	add("2 CPUs", func(c *boot.Case) { c.Guest.CPUs = 2 })
+	for _, cpus := range []int{2, 4} {
+		add(fmt.Sprintf("%d CPUs", cpus), func(c *boot.Case) { c.Guest.CPUs = cpus })
+	}
 	add("128 MiB", func(c *boot.Case) { c.Guest.MemoryMiB = 128 })
-	add("1 GiB", func(c *boot.Case) { c.Guest.MemoryMiB = 1024 })
+	add("4 GiB", func(c *boot.Case) { c.Guest.MemoryMiB = 4096 })
 	add("PCI", func(c *boot.Case) { c.Guest.Transport = peer.PCI })
 	add("a disk and a network", func(c *boot.Case) { c.Guest.Disk, c.Guest.Tap = host.DiskDevice, tapName })
 	add("cold page cache", func(c *boot.Case) { c.Cold = true })
-	if r.BzImage != "" {
+	add("a command by the guest's agent", func(c *boot.Case) { c.Agent = true })
+	if file := r.bzImage(); file != "" {
 		add("bzImage, PCI", func(c *boot.Case) {
-			c.Guest.Kernel, c.Guest.BzImage, c.Guest.Transport = r.BzImage, true, peer.PCI
+			c.Guest.Kernel, c.Guest.BzImage, c.Guest.Transport = file, true, peer.PCI
+			// Unpacking itself in the guest takes it long, and spreads little.
+			c.Runs = 3
 		})
 	}
 	return cases
 }
 
+// bzImages are where Debian's kernels for virtual machines are when they are installed; others
+// may lack the drivers that the guest needs before it could load any.
+const bzImages = "/boot/vmlinuz-*-cloud-*"
+
+// bzImage is the compressed kernel to boot, "" for none: the embedded one is not compressed
+// in that way.
+func (r *run) bzImage() string {
+	if r.BzImage != "" {
+		return r.BzImage
+	}
+	if found, err := filepath.Glob(bzImages); err == nil && len(found) > 0 {
+		return found[len(found)-1]
+	}
+	return ""
+}
+
+func (r *run) bootConfig(cases []boot.Case) *boot.Config {
+	return &boot.Config{Peers: r.vmms(), Cases: cases, Runs: r.Runs, Dir: r.stage.dir, Pin: r.pin, Trace: true, Progress: r.step}
+}
+
 func (r *run) boot(ctx context.Context) error {
 	cases := r.bootCases()
+	if file := r.bzImage(); file == "" {
+		r.note(boot.Group, result.KindMissing, "no bzImage is measured, as none was given and there is no %s: give one with --bzimage", bzImages)
+	} else {
+		r.note(boot.Group, result.KindMethod, "the bzImage is %s", file)
+	}
 	remove, err := r.prepareDevices()
 	if err != nil {
 		r.note(boot.Group, result.KindMissing, "guests with a disk and a network are not measured: %v", err)
 		remove = func() error { return nil }
 		cases = slices.DeleteFunc(cases, func(c boot.Case) bool { return c.Guest.Tap != "" })
 	}
-	series, notes, err := boot.Measure(ctx, boot.Config{
-		Peers: r.vmms(), Cases: cases, Runs: r.Runs, Dir: r.stage.dir, Trace: true, Progress: r.step,
-	})
+	series, notes, err := boot.Measure(ctx, *r.bootConfig(cases))
 	r.take(series, notes)
 	return errors.Join(err, remove())
 }
 
-func (r *run) footprint(ctx context.Context) error {
+// footprintRuns is how often footprints are measured at most, as they spread little and take
+// seconds of waiting each; footprintVMs is how many VMs are then measured together.
+const (
+	footprintRuns = 3
+	footprintVMs  = 4
+)
+
+// settle is how long guests that do nothing are left alone before they are measured: what their
+// start took for a moment has been given back by then.
+const settle = 4 * time.Second
+
+func (r *run) idleGuest() peer.Guest {
 	g := r.guest()
 	g.Cmdline = footprint.Cmdline
-	series, notes, err := footprint.Measure(ctx, footprint.Config{Peers: r.vmms(), Guest: g, Runs: r.Runs, Dir: r.stage.dir, Progress: r.step})
+	return g
+}
+
+func (r *run) footprint(ctx context.Context) error {
+	series, notes, err := footprint.Measure(ctx, footprint.Config{
+		Peers: r.vmms(), Guest: r.idleGuest(), Runs: min(r.Runs, footprintRuns), Together: footprintVMs, Settle: settle,
+		Dir: r.stage.dir, Pin: r.pin, Progress: r.step,
+	})
 	r.take(series, notes)
 	return err
+}
+
+// densityFloor is the share of the host's memory that the density group leaves alone.
+const densityFloor = 0.15
+
+func (r *run) density(ctx context.Context) error {
+	floor := uint64(densityFloor * float64(r.report.Environment.MemoryBytes))
+	series, notes, err := density.Measure(ctx, density.Config{
+		Peers: r.vmms(), Guest: r.idleGuest(), Machines: r.Machines, Floor: floor, Settle: settle,
+		Dir: r.stage.dir, Pin: r.pin, Available: host.Root("/").Available, Progress: r.step,
+	})
+	r.take(series, notes)
+	r.note(density.Group, result.KindMethod, "memory is taken to be out when %d MiB are left, which are never used", floor>>20)
+	return err
+}
+
+// groupSnapshot has no figures yet.
+const groupSnapshot = "snapshot"
+
+func (r *run) snapshot(context.Context) error {
+	r.note(groupSnapshot, result.KindMissing, "nothing is measured: this version of gureum saves and restores no machines")
+	return nil
+}
+
+// pinned keeps contestants to CPUs of their own, where there are enough.
+func (r *run) pinned() {
+	pin, err := peer.Pin()
+	if err != nil {
+		r.note("", result.KindMethod, "%v", err)
+		return
+	}
+	r.pin = pin
+	r.note("", result.KindMethod, "%v", pin)
 }
 
 func (r *run) take(series []result.Series, notes []result.Note) {

@@ -63,7 +63,7 @@ func (r *run) runLoad(ctx context.Context, s subject, args []string) (answer, er
 		}
 	}
 	cmd := peer.Process(ctx, command)
-	out, err := cmd.CombinedOutput()
+	out, err := r.pin.CombinedOutput(cmd)
 	var exit *exec.ExitError
 	if err != nil && (!s.peer.AnyStatus || !errors.As(err, &exit)) {
 		return answer{}, fmt.Errorf("%s: %w\n%s", command[0], err, peer.LastWords(string(out)))

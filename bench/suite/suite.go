@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gureum/gureum/bench/boot"
+	"github.com/gureum/gureum/bench/density"
 	"github.com/gureum/gureum/bench/footprint"
 	"github.com/gureum/gureum/bench/host"
 	"github.com/gureum/gureum/bench/peer"
@@ -28,8 +29,10 @@ type Options struct {
 	Peers []string
 	// Gureum is this program's file, Version what it says of itself.
 	Gureum, Version string
-	// BzImage is a compressed kernel to boot as well, "" for none.
+	// BzImage is a compressed kernel to boot as well; "" looks for one in /boot.
 	BzImage string
+	// Machines is how many VMs of each contestant the density group runs at a time.
+	Machines int
 	// Clock is what time is (see result).
 	Clock string
 	// Progress is told of each step, and how many have been made of how many, about.
@@ -44,11 +47,13 @@ var groups = []struct {
 	name, what string
 	measure    func(*run, context.Context) error
 }{
-	{boot.Group, "from exec to the guest's first instruction, kernel, user space, and exit", (*run).boot},
+	{boot.Group, "from exec to the guest's first instruction, kernel, user space, agent, and exit", (*run).boot},
 	{footprint.Group, "memory beside guest RAM, threads, descriptors, program size", (*run).footprint},
 	{"cpu", "computing, memory, system calls, processes, in the guest and on the host", (*run).cpu},
 	{groupBlock, "disk requests, and the CPU time of each", (*run).block},
 	{groupNet, "TCP to and from the host, and the CPU time of it", (*run).net},
+	{density.Group, "many VMs at a time: how quickly they start, what each takes, how many fit", (*run).density},
+	{groupSnapshot, "saving and restoring: nothing yet, as this version has no snapshots", (*run).snapshot},
 }
 
 // Groups are the names of all groups, in order, and what each measures.
@@ -67,6 +72,7 @@ type run struct {
 	gureum   peer.Peer
 	peers    []peer.Peer
 	withHost bool
+	pin      *peer.Pinning   // nil if nothing is pinned
 	out      map[string]bool // subjects that failed in the group that is being measured
 	done     int
 	all      int
@@ -86,6 +92,7 @@ func Run(ctx context.Context, o Options) (*result.Report, error) {
 		Environment: host.Root("/").Environment(), Series: []result.Series{}, Notes: []result.Note{},
 	}}
 	r.findPeers(ctx)
+	r.pinned()
 	r.all = r.steps()
 	quiet := host.Root("/").Noise()
 	for _, g := range groups {
@@ -106,7 +113,7 @@ func Run(ctx context.Context, o Options) (*result.Report, error) {
 		r.note("", result.KindNoise, "%s", text)
 	}
 	r.report.Seconds = time.Since(began).Seconds()
-	return r.report, s.close()
+	return r.report, errors.Join(r.pin.Close(), s.close())
 }
 
 func (r *run) findPeers(ctx context.Context) {
@@ -158,9 +165,11 @@ func (r *run) steps() int {
 	for _, g := range r.Groups {
 		switch g {
 		case boot.Group:
-			n += vmms * len(r.bootCases()) * r.Runs
+			n += r.bootConfig(r.bootCases()).Steps()
 		case footprint.Group:
-			n += vmms * r.Runs
+			n += vmms * (min(r.Runs, footprintRuns) + 1)
+		case density.Group:
+			n += vmms * r.Machines
 		case "cpu":
 			n += subjects * r.rounds()
 		default:

@@ -60,6 +60,7 @@ func newBenchCommand(s Streams) *cobra.Command {
   gureum bench --peer qemu --peer host --json result.json
   gureum bench boot footprint --peer qemu=/opt/qemu/bin/qemu-system-x86_64 --runs 20
   gureum bench boot --bzimage /boot/vmlinuz --peer kvmtool=/usr/local/bin/lkvm
+  gureum bench density --machines 500 --peer qemu
   gureum bench env                          what of this host decides on figures`,
 		ValidArgs: names,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -77,7 +78,8 @@ func newBenchCommand(s Streams) *cobra.Command {
 	f.IntVar(&o.Runs, "runs", 5, "measure each figure this `NUMBER` of times")
 	f.IntVar(&o.Scale, "scale", 100, "amount of the work of loads in `PERCENT`")
 	f.StringArrayVar(&o.Peers, "peer", nil, "measure this `PEER` too: "+strings.Join(peer.Names(), ", ")+", each NAME or NAME=PATH, or host for the host itself; repeatable")
-	f.StringVar(&o.BzImage, "bzimage", "", "boot this compressed kernel `FILE` as well")
+	f.StringVar(&o.BzImage, "bzimage", "", "boot this compressed kernel `FILE` as well (default: a Debian kernel for virtual machines in /boot)")
+	f.IntVar(&o.Machines, "machines", 16, "run this `NUMBER` of machines at a time in the density group, or fewer if memory is out before")
 	f.StringVar(&o.json, "json", "", "write the results with all samples to this `FILE`")
 	f.BoolVar(&o.instructions, "instructions", false, "this host counts instructions for nanoseconds (the lab's deterministic mode): say so")
 	cmd.AddCommand(newBenchEnvCommand(s))
@@ -111,6 +113,8 @@ func (o *benchOptions) check(names []string) error {
 	switch {
 	case o.Runs < 1 || o.Runs > 1000:
 		return fmt.Errorf("runs %d: give 1 to 1000", o.Runs)
+	case o.Machines < 1 || o.Machines > 10000:
+		return fmt.Errorf("machines %d: give 1 to 10000", o.Machines)
 	case o.Scale < 1 || o.Scale > 10000:
 		return fmt.Errorf("scale %d: give 1 to 10000 percent", o.Scale)
 	}

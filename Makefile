@@ -8,9 +8,9 @@ GOLANGCI_LINT_VERSION := v2.15.0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/gureum/gureum/cmd/gureum/cli.Version=$(VERSION)
 
-# What the lab, the race detector's compiler and the table checks need; the
+# What the lab, the race detector's compiler, the table and the page checks need; the
 # kernel's packages are wanted by 'make kernel' and 'make verify-kernel' alone.
-PACKAGES := qemu-system-x86 busybox-static cpio kmod acpica-tools gcc libc6-dev linux-libc-dev xz-utils qemu-utils e2fsprogs mtools dosfstools mmdebstrap iproute2 procps
+PACKAGES := qemu-system-x86 busybox-static cpio kmod acpica-tools gcc libc6-dev linux-libc-dev xz-utils qemu-utils e2fsprogs mtools dosfstools mmdebstrap iproute2 procps chromium fonts-dejavu-core
 EMULATOR_PACKAGES := gcc libc6-dev make dpkg-dev patch ninja-build meson pkg-config python3 flex bison libglib2.0-dev libpixman-1-dev zlib1g-dev libattr1-dev libcap-ng-dev libfdt-dev
 KERNEL_PACKAGES := make gcc-12 binutils libc6-dev flex bison bc perl patch libelf-dev lz4 xz-utils
 

@@ -55,13 +55,24 @@ func TestNoise(t *testing.T) {
 	}
 	quiet.At = now
 	later := fake(t, map[string]string{
-		"proc/stat": "cpu  1 2 3 4 5 6 7 200 0 0\ncpu0 1\ncpu1 1\n",
+		"proc/stat":    "cpu  1 2 3 4 5 6 7 200 0 0\ncpu0 1\ncpu1 1\n",
+		"proc/loadavg": "1.50 0.75 0.25 1/100 7\n",
 		"sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "3\n",
 	}).Noise()
 	later.At = now.Add(10 * time.Second)
 	words := strings.Join(later.Since(quiet), "\n")
 	if !strings.Contains(words, "5.0%") || !strings.Contains(words, "3 times") {
 		t.Errorf("%q", words)
+	}
+	if later.Load != 1.5 {
+		t.Errorf("load %v", later.Load)
+	}
+	quiet.Load = 0.5
+	if r := later.Report(quiet); r.Steal != 0.05 || r.Throttled != 3 || r.Load != 0.5 {
+		t.Errorf("%+v", r)
+	}
+	if r := quiet.Report(later); r.Steal != 0 || r.Throttled != 0 {
+		t.Errorf("counters that went back: %+v", r)
 	}
 	later.Steal, later.Throttled = quiet.Steal, 0
 	if words := later.Since(quiet); words != nil {

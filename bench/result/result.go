@@ -20,6 +20,8 @@ type Report struct {
 	// Clock tells what the unit "ns" stands for: see the Clock constants.
 	Clock       string      `json:"clock"`
 	Environment Environment `json:"environment"`
+	// Noise is what else happened on the host; reports before it was added have none.
+	Noise *Noise `json:"noise,omitempty"`
 	// Interrupted says that not all that was asked for is there.
 	Interrupted bool     `json:"interrupted,omitempty"`
 	Series      []Series `json:"series"`
@@ -113,6 +115,16 @@ const (
 	KindMethod  = "method"  // what must be known to read the figures
 	KindError   = "error"   // a measurement failed
 )
+
+// Noise is what the host did besides measuring.
+type Noise struct {
+	// Steal is the share of all CPUs' time that the host's own hypervisor gave to others, 0 to 1.
+	Steal float64 `json:"steal"`
+	// Throttled is how often CPUs were slowed down for their heat or power.
+	Throttled uint64 `json:"throttled"`
+	// Load is the load average of the minute before the run (proc_loadavg(5)).
+	Load float64 `json:"load"`
+}
 
 // Environment is where a report comes from.
 type Environment struct {

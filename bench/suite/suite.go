@@ -35,7 +35,7 @@ type Options struct {
 	Machines int
 	// Clock is what time is (see result).
 	Clock string
-	// Progress is told of each step, and how many have been made of how many, about.
+	// Progress is told of each step when it begins, and how much of all the work is done, about.
 	Progress func(step string, done, all int)
 }
 
@@ -49,7 +49,7 @@ var groups = []struct {
 }{
 	{boot.Group, "from exec to the guest's first instruction, kernel, user space, agent, and exit", (*run).boot},
 	{footprint.Group, "memory beside guest RAM, threads, descriptors, program size", (*run).footprint},
-	{"cpu", "computing, memory, system calls, processes, in the guest and on the host", (*run).cpu},
+	{groupCPU, "computing, memory, system calls, processes, in the guest and on the host", (*run).cpu},
 	{groupBlock, "disk requests, and the CPU time of each", (*run).block},
 	{groupNet, "TCP to and from the host, and the CPU time of it", (*run).net},
 	{density.Group, "many VMs at a time: how quickly they start, what each takes, how many fit", (*run).density},
@@ -74,8 +74,7 @@ type run struct {
 	withHost bool
 	pin      *peer.Pinning   // nil if nothing is pinned
 	out      map[string]bool // subjects that failed in the group that is being measured
-	done     int
-	all      int
+	plan     *plan
 }
 
 // Run measures. When ctx ends it gives what there is, marked as interrupted; an error means
@@ -93,13 +92,14 @@ func Run(ctx context.Context, o Options) (*result.Report, error) {
 	}}
 	r.findPeers(ctx)
 	r.pinned()
-	r.all = r.steps()
+	r.plan = r.newPlan()
 	quiet := host.Root("/").Noise()
 	for _, g := range groups {
 		if !slices.Contains(o.Groups, g.name) {
 			continue
 		}
 		r.out = map[string]bool{}
+		r.plan.enter(g.name)
 		err := g.measure(r, ctx)
 		if ctx.Err() != nil {
 			r.report.Interrupted = true
@@ -109,7 +109,9 @@ func Run(ctx context.Context, o Options) (*result.Report, error) {
 			r.note(g.name, result.KindError, "%v", err)
 		}
 	}
-	for _, text := range host.Root("/").Noise().Since(quiet) {
+	noise := host.Root("/").Noise()
+	r.report.Noise = noise.Report(quiet)
+	for _, text := range noise.Since(quiet) {
 		r.note("", result.KindNoise, "%s", text)
 	}
 	r.report.Seconds = time.Since(began).Seconds()
@@ -150,9 +152,9 @@ func (r *run) addSamples(s result.Series, samples []float64) {
 }
 
 func (r *run) step(what string) {
-	r.done++
 	if r.Progress != nil {
-		r.Progress(what, r.done, max(r.all, r.done))
+		done, all := r.plan.next()
+		r.Progress(what, done, all)
 	}
 }
 
@@ -170,7 +172,7 @@ func (r *run) steps() int {
 			n += vmms * (min(r.Runs, footprintRuns) + 1)
 		case density.Group:
 			n += vmms * r.Machines
-		case "cpu":
+		case groupCPU:
 			n += subjects * r.rounds()
 		default:
 			for _, w := range rows() {

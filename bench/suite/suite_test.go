@@ -112,7 +112,7 @@ func testRun(t *testing.T, gureum string, peers ...peer.Peer) *run {
 	}
 	return &run{
 		Options: Options{Runs: 2, Scale: 1}, stage: &stage{dir: dir, gureum: path}, gureum: peer.Gureum(path), peers: peers,
-		report: &result.Report{}, out: map[string]bool{},
+		report: &result.Report{}, out: map[string]bool{}, plan: &plan{},
 	}
 }
 
@@ -157,45 +157,6 @@ func TestInterruptedRows(t *testing.T) {
 	err := r.measureRows(ctx, groupBlock, r.subjects(func(*peer.Guest) {}))
 	if !errors.Is(err, stop) || len(r.report.Notes) > 0 {
 		t.Errorf("%v, %+v", err, r.report.Notes)
-	}
-}
-
-func TestPrint(t *testing.T) {
-	key := func(subject string) result.Key {
-		return result.Key{Group: "boot", Figure: "exec to exit", Case: "a case", Subject: subject}
-	}
-	r := &result.Report{
-		Version: "gureum 1", Clock: result.ClockInstructions, Environment: result.Environment{CPU: "A CPU", CPUs: 4}, Interrupted: true,
-		Series: []result.Series{
-			{Key: key("gureum"), Unit: result.Nanoseconds, Samples: []float64{200e6, 200e6, 200e6}},
-			{Key: key("qemu"), Unit: result.Nanoseconds, Samples: []float64{800e6, 1000e6, 1200e6}},
-		},
-		Notes: []result.Note{{Kind: result.KindMissing, Text: "peer x"}},
-	}
-	var out strings.Builder
-	if err := Print(&out, r); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{
-		"gureum 1; A CPU, 4 CPUs; time is counted in instructions", "exec to exit (a case)", "200 ms ±0%", "1 s ±10%", "×5.00", "\nmissing: peer x\n", "interrupted: ",
-	} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("%q is not in\n%s", want, out.String())
-		}
-	}
-}
-
-func TestHuman(t *testing.T) {
-	for want, v := range map[string]struct {
-		n    float64
-		unit string
-	}{
-		"12.3 µs": {12345, result.Nanoseconds}, "1.5 KiB": {1536, result.Bytes}, "999 B": {999, result.Bytes}, "2.5 GB/s": {2.5e9, result.BytesPerSec},
-		"15.7 k/s": {15690, result.PerSecond}, "7": {7, result.Count},
-	} {
-		if got := human(v.n, v.unit); got != want {
-			t.Errorf("%v %s: %q, want %q", v.n, v.unit, got, want)
-		}
 	}
 }
 

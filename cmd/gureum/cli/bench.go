@@ -1,25 +1,22 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 
-	"github.com/gureum/gureum/bench/host"
 	"github.com/gureum/gureum/bench/peer"
+	benchreport "github.com/gureum/gureum/bench/report"
 	"github.com/gureum/gureum/bench/result"
 	"github.com/gureum/gureum/bench/suite"
-	"github.com/gureum/gureum/fleet/state"
 	"github.com/gureum/gureum/vm"
 	"github.com/gureum/gureum/vm/hostcheck"
 )
@@ -34,15 +31,20 @@ It needs root for the groups with a network and for the time of the first guest
 instruction, and the device names of the RAM disk and the tap that it makes: /dev/ram0,
 which it writes to, and gbench0.
 
-Ctrl-C ends it with the results so far.
+The tables show the median of the runs, ± half the distance of their quartiles, and how
+many times the first one's it is, with the interval that this is in (95%%). A figure that
+is too noisy to conclude from is marked. --json keeps all samples, for 'gureum bench
+compare'; --html writes a page with plots, --csv a row for each sample.
+
+Ctrl-C ends it with the results so far, which the files get too.
 
 Exit status: 2 for wrong input, 69 if this host cannot run machines, 125 if nothing
 could be measured.`
 
 type benchOptions struct {
 	suite.Options
-	json         string
-	instructions bool
+	json, csv, html string
+	instructions    bool
 }
 
 func newBenchCommand(s Streams) *cobra.Command {
@@ -60,6 +62,8 @@ func newBenchCommand(s Streams) *cobra.Command {
   gureum bench --peer qemu --peer host --json result.json
   gureum bench boot footprint --peer qemu=/opt/qemu/bin/qemu-system-x86_64 --runs 20
   gureum bench boot --bzimage /boot/vmlinuz --peer kvmtool=/usr/local/bin/lkvm
+  gureum bench --peer qemu --runs 9 --html report.html --csv samples.csv
+  gureum bench compare old.json new.json    what changed between two results
   gureum bench density --machines 500 --peer qemu
   gureum bench env                          what of this host decides on figures`,
 		ValidArgs: names,
@@ -81,22 +85,11 @@ func newBenchCommand(s Streams) *cobra.Command {
 	f.StringVar(&o.BzImage, "bzimage", "", "boot this compressed kernel `FILE` as well (default: a Debian kernel for virtual machines in /boot)")
 	f.IntVar(&o.Machines, "machines", 16, "run this `NUMBER` of machines at a time in the density group, or fewer if memory is out before")
 	f.StringVar(&o.json, "json", "", "write the results with all samples to this `FILE`")
+	f.StringVar(&o.html, "html", "", "write a page with plots of the results to this `FILE`")
+	f.StringVar(&o.csv, "csv", "", "write a row for each sample to this `FILE`")
 	f.BoolVar(&o.instructions, "instructions", false, "this host counts instructions for nanoseconds (the lab's deterministic mode): say so")
-	cmd.AddCommand(newBenchEnvCommand(s))
+	cmd.AddCommand(newBenchEnvCommand(s), newBenchCompareCommand(s))
 	return cmd
-}
-
-func newBenchEnvCommand(s Streams) *cobra.Command {
-	return &cobra.Command{
-		Use: "env", Short: "Show what of this host decides on figures", Args: cobra.NoArgs,
-		Long:    "Env shows the host's CPU, kernel, mitigations, governor and kind of KVM, as they are\nrecorded with each result.",
-		Example: "  gureum bench env",
-		RunE: func(*cobra.Command, []string) error {
-			encoder := json.NewEncoder(s.Out)
-			encoder.SetIndent("", "  ")
-			return encoder.Encode(host.Root("/").Environment())
-		},
-	}
 }
 
 func (o *benchOptions) check(names []string) error {
@@ -118,10 +111,10 @@ func (o *benchOptions) check(names []string) error {
 	case o.Scale < 1 || o.Scale > 10000:
 		return fmt.Errorf("scale %d: give 1 to 10000 percent", o.Scale)
 	}
-	if o.json != "" {
+	for _, f := range o.files(nil) {
 		// Now, as it takes a while until the file is written.
-		if dir := filepath.Dir(o.json); unix.Access(dir, unix.W_OK) != nil {
-			return fmt.Errorf("json: %s is no folder that can be written to", dir)
+		if dir := filepath.Dir(f.path); f.path != "" && unix.Access(dir, unix.W_OK) != nil {
+			return fmt.Errorf("%s: %s is no folder that can be written to", f.flag, dir)
 		}
 	}
 	if o.BzImage != "" {
@@ -140,18 +133,22 @@ func (o *benchOptions) run(cmd *cobra.Command, s Streams) error {
 	if o.instructions {
 		o.Clock = result.ClockInstructions
 	}
-	o.Progress = progressOn(s)
+	bar := newProgress(s)
+	o.Progress = bar.step
 	ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
-	report, err := suite.Run(ctx, o.Options)
+	r, err := suite.Run(ctx, o.Options)
+	bar.end()
 	if err != nil {
 		return machineErrorf("%w", err)
 	}
-	err = suite.Print(s.Out, report)
-	if o.json != "" {
-		err = errors.Join(err, state.Write(o.json, report))
+	err = benchreport.Table(s.Out, r, styleOf(s.Out))
+	for _, f := range o.files(r) {
+		if f.path != "" {
+			err = errors.Join(err, writeFile(f.path, f.write))
+		}
 	}
-	if err == nil && len(report.Series) == 0 {
+	if err == nil && len(r.Series) == 0 {
 		err = errors.New("nothing could be measured")
 	}
 	if err != nil {
@@ -160,21 +157,48 @@ func (o *benchOptions) run(cmd *cobra.Command, s Streams) error {
 	return nil
 }
 
-// progressOn shows each step in one line of the terminal.
-func progressOn(s Streams) func(step string, done, all int) {
-	f, is := s.Err.(*os.File)
-	if !is || !term.IsTerminal(int(f.Fd())) {
-		return func(string, int, int) {}
+// outFile is one that a flag asks for, "" for none.
+type outFile struct {
+	flag, path string
+	write      func(io.Writer) error
+}
+
+func (o *benchOptions) files(r *result.Report) []outFile {
+	what := map[string]string{}
+	names, words := suite.Groups()
+	for i, name := range names {
+		what[name] = words[i]
 	}
-	began := time.Now()
-	return func(step string, done, all int) {
-		passed := time.Since(began)
-		left := (passed / time.Duration(max(done-1, 1)) * time.Duration(all-done+1)).Round(time.Second)
-		fmt.Fprintf(f, "\r\x1b[K%3d%%, about %s left: %s", 100*(done-1)/all, left, step)
-		if done == all {
-			fmt.Fprint(f, "\r\x1b[K")
+	return []outFile{
+		{"json", o.json, func(w io.Writer) error { return printJSON(w, r) }},
+		{"html", o.html, func(w io.Writer) error { return benchreport.HTML(w, r, what) }},
+		{"csv", o.csv, func(w io.Writer) error { return benchreport.CSV(w, r) }},
+	}
+}
+
+// writeFile writes a file that is there as a whole or not at all. What is no regular file, as
+// /dev/stdout, is written to.
+func writeFile(path string, write func(io.Writer) error) (err error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
 		}
+		return errors.Join(write(f), f.Close())
 	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%s: %w", path, errors.Join(err, os.Remove(f.Name())))
+		}
+	}()
+	if err := errors.Join(write(f), f.Chmod(0o644), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
 }
 
 // newBenchLoadCommand makes loads, on the host or in a guest of a measurement.

@@ -16,8 +16,8 @@ import (
 // their intervals, the change, and the p-value of there being none.
 func Changes(w io.Writer, c *compare.Comparison, s Style) error {
 	p := newPrinter(w, s)
-	p.prose(fmt.Sprintf("old: %s, %s, %s", c.Old.Version, c.Old.Started, cmp.Or(c.Old.Environment.CPU, "unknown CPU")))
-	p.prose(fmt.Sprintf("new: %s, %s, %s", c.New.Version, c.New.Started, cmp.Or(c.New.Environment.CPU, "unknown CPU")))
+	p.prose(fmt.Sprintf("old: gureum %s, %s, %s", c.Old.Version, c.Old.Started, cmp.Or(c.Old.Environment.CPU, "unknown CPU")))
+	p.prose(fmt.Sprintf("new: gureum %s, %s, %s", c.New.Version, c.New.Started, cmp.Or(c.New.Environment.CPU, "unknown CPU")))
 	p.prose(clockWords(c.Clock))
 	for _, text := range c.Warnings {
 		p.prose("warning: " + text)

@@ -13,7 +13,7 @@ import (
 // slower is the sample with some of its figures changed: one half as long again, one a little.
 func slower() *result.Report {
 	r := sample()
-	r.Version = "gureum v2"
+	r.Version = "v2"
 	r.Series = r.Series[1:] // one is not there
 	for i := range r.Series {
 		factor := map[string]float64{"exec to exit": 1.5, "RSS beside guest RAM": 1.03, "4k random read, depth 1": 1.5, "TCP round trip": 2}[r.Series[i].Figure]

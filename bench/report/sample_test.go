@@ -26,11 +26,11 @@ func sample() *result.Report {
 		return append(s, median*40, median*41)
 	}
 	report := &result.Report{
-		Schema: result.Schema, Version: "gureum v1.2.3-4-gabcdef0", Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Seconds: 754, Clock: result.ClockWall,
+		Schema: result.Schema, Version: "v1.2.3-4-gabcdef0", Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Seconds: 754, Clock: result.ClockWall,
 		Environment: result.Environment{
 			CPU: "An Example CPU @ 3.00GHz", CPUs: 8, MemoryBytes: 16 << 30, Kernel: "Linux 6.1.0-56-amd64 #1 SMP PREEMPT_DYNAMIC", KVM: "kvm_amd npt=Y avic=N",
 			Mitigations: []string{"spectre_v2: Mitigation: Retpolines; STIBP: disabled; RSB filling", "meltdown: Mitigation: PTI"},
-			Peers:       map[string]string{"gureum": "gureum v1.2.3-4-gabcdef0", "qemu": "QEMU emulator version 7.2.22"},
+			Peers:       map[string]string{"gureum": "v1.2.3-4-gabcdef0", "qemu": "QEMU emulator version 7.2.22"},
 		},
 		Noise: &result.Noise{Steal: 0.004, Throttled: 2, Load: 0.35},
 		Notes: []result.Note{

@@ -79,7 +79,7 @@ func (p *printer) wrap(text string) {
 // a share of the median, and the ratio to the group's base with its interval and a bar.
 func Table(w io.Writer, r *result.Report, s Style) error {
 	p := newPrinter(w, s)
-	p.prose(fmt.Sprintf("%s; %s, %d CPUs; %s", r.Version, cmp.Or(r.Environment.CPU, "unknown CPU"), r.Environment.CPUs, clockWords(r.Clock)))
+	p.prose(fmt.Sprintf("gureum %s; %s, %d CPUs; %s", r.Version, cmp.Or(r.Environment.CPU, "unknown CPU"), r.Environment.CPUs, clockWords(r.Clock)))
 	if text := noiseWords(r.Noise); text != "" {
 		p.prose(text)
 	}

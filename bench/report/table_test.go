@@ -25,7 +25,7 @@ func TestTable(t *testing.T) {
 		return result.Key{Group: "boot", Figure: "exec to exit", Case: "a case", Subject: subject}
 	}
 	r := &result.Report{
-		Version: "gureum 1", Clock: result.ClockInstructions, Environment: result.Environment{CPU: "A CPU", CPUs: 4}, Interrupted: true,
+		Version: "1", Clock: result.ClockInstructions, Environment: result.Environment{CPU: "A CPU", CPUs: 4}, Interrupted: true,
 		Noise: &result.Noise{Steal: 0.031, Throttled: 7, Load: 1.25},
 		Series: []result.Series{
 			{Key: key("gureum"), Unit: result.Nanoseconds, Samples: []float64{200e6, 200e6, 200e6, 200e6}},

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -282,3 +284,30 @@ func TestKillBetween(t *testing.T) {
 		t.Errorf("it lives: %v, %v", held, err)
 	}
 }
+
+// TestSmallHeap: the Go runtime knows the word that keeps huge pages off the heap of a
+// machine's process.
+func TestSmallHeap(t *testing.T) {
+	f := &Fleet{}
+	if !slices.Contains(f.environment(), smallHeap) {
+		t.Fatalf("%v", f.environment())
+	}
+	if os.Getenv(smallHeapChild) != "" {
+		_ = make([]byte, 1<<20)
+		smaps, err := os.ReadFile("/proc/self/smaps")
+		fmt.Println(err, strings.Contains(string(smaps), " nh"))
+		return
+	}
+	if _, err := os.Stat("/sys/kernel/mm/transparent_hugepage"); err != nil {
+		return // this kernel has no huge pages
+	}
+	for _, tt := range []struct{ word, want string }{{smallHeap, "<nil> true"}, {"GODEBUG=", "<nil> false"}} {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestSmallHeap$")
+		cmd.Env = append(os.Environ(), tt.word, smallHeapChild+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), tt.want) {
+			t.Errorf("%s: %v, %s", tt.word, err, out)
+		}
+	}
+}
+
+const smallHeapChild = "GUREUM_TEST_SMALL_HEAP"

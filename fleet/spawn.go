@@ -102,9 +102,14 @@ func (f *Fleet) background(logPath string, args ...string) (*exec.Cmd, *os.File,
 	return cmd, log, nil
 }
 
+// smallHeap has the Go runtime ask for no huge pages for its heap (package runtime,
+// Environment Variables), also for parts that it adds once vm.AllowHugePages was called: what
+// is unpacked while a machine is made, for example, needs them for a moment.
+const smallHeap = "GODEBUG=disablethp=1"
+
 // environment is all that such a process gets to know of its caller's.
 func (f *Fleet) environment() []string {
-	env := []string{state.EnvState + "=" + f.Dirs.State, state.EnvRun + "=" + f.Dirs.Run}
+	env := []string{smallHeap, state.EnvState + "=" + f.Dirs.State, state.EnvRun + "=" + f.Dirs.Run}
 	for _, name := range []string{"PATH", "HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", image.EnvStore} {
 		if value, set := os.LookupEnv(name); set {
 			env = append(env, name+"="+value)

@@ -21,19 +21,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/klauspost/compress/zstd"
 )
 
+// packed is a string, which the compiler puts among what is never written: a process that
+// has read it gives its pages back with those of the rest of the program.
+//
 //go:embed userland.cpio.zst
-var packed []byte
+var packed string
 
 // InitPath is where the overlay has init, for rdinit=.
 const InitPath = "/.gureum/init"
 
 // Blob returns the packed archive, one zstd frame (RFC 8878), and the SHA-256 of
-// the unpacked one as 64 hexadecimal digits. The blob is shared: do not change it.
-func Blob() (blob []byte, id string) { return packed, archiveID }
+// the unpacked one as 64 hexadecimal digits.
+func Blob() (blob, id string) { return packed, archiveID }
 
 // Size is the length of the unpacked archive in bytes, a multiple of 4096.
 func Size() int64 { return archiveSize }
@@ -60,7 +64,7 @@ var errDamaged = errors.New("its content is not what it should be: the program's
 
 // unpack writes the archive to w, and checks it.
 func unpack(w io.Writer) error {
-	dec, err := zstd.NewReader(bytes.NewReader(packed), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+	dec, err := zstd.NewReader(strings.NewReader(packed), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func TestArtefactIsCurrent(t *testing.T) {
 	}
 	m := manifest(t, root)
 	blob, id := userland.Blob()
-	committed, err := unpack(blob)
+	committed, err := unpack([]byte(blob))
 	if err != nil {
 		t.Fatal(err)
 	}

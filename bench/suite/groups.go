@@ -10,6 +10,7 @@ import (
 
 	"github.com/gureum/gureum/bench/boot"
 	"github.com/gureum/gureum/bench/density"
+	"github.com/gureum/gureum/bench/exits"
 	"github.com/gureum/gureum/bench/footprint"
 	"github.com/gureum/gureum/bench/host"
 	"github.com/gureum/gureum/bench/peer"
@@ -24,6 +25,12 @@ func (r *run) vmms() []peer.Peer { return append([]peer.Peer{r.gureum}, r.peers.
 // guest is the one that all measurements begin with.
 func (r *run) guest() peer.Guest {
 	return peer.Guest{Kernel: r.stage.kernel, Initrd: r.stage.initrd, MemoryMiB: memoryMiB, CPUs: 1, Transport: peer.MMIO, Queues: 1}
+}
+
+func (r *run) exits(ctx context.Context) error {
+	series, notes, err := exits.Measure(ctx, exits.Config{Peers: r.vmms(), Guest: r.guest(), Runs: r.Runs, Dir: r.stage.dir, Progress: r.step})
+	r.take(series, notes)
+	return err
 }
 
 // bootCases differ from the first in one thing each.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gureum/gureum/bench/boot"
 	"github.com/gureum/gureum/bench/density"
+	"github.com/gureum/gureum/bench/exits"
 	"github.com/gureum/gureum/bench/footprint"
 	"github.com/gureum/gureum/bench/host"
 	"github.com/gureum/gureum/bench/peer"
@@ -47,6 +48,7 @@ var groups = []struct {
 	name, what string
 	measure    func(*run, context.Context) error
 }{
+	{exits.Group, "round trips of VM exits, interrupts and first touches of memory, in a guest without a kernel", (*run).exits},
 	{boot.Group, "from exec to the guest's first instruction, kernel, user space, agent, and exit", (*run).boot},
 	{footprint.Group, "memory beside guest RAM, threads, descriptors, program size", (*run).footprint},
 	{groupCPU, "computing, memory, system calls, processes, in the guest and on the host", (*run).cpu},
@@ -166,6 +168,8 @@ func (r *run) steps() int {
 	}
 	for _, g := range r.Groups {
 		switch g {
+		case exits.Group:
+			n += exits.Steps(vmms, r.Runs)
 		case boot.Group:
 			n += r.bootConfig(r.bootCases()).Steps()
 		case footprint.Group:

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // DiskDevice is a RAM disk of the host, which takes requests past the page cache; no
@@ -16,12 +18,47 @@ const (
 	diskSize   = 256 << 10
 )
 
-// PrepareDisk makes the RAM disk where there is none.
-func PrepareDisk() error {
-	if _, err := os.Stat(DiskDevice); err == nil {
-		return nil
+// PrepareDisk makes the RAM disk where there is none, and fills it: what was never written
+// is read from no memory at all. remove takes away what was made.
+func PrepareDisk() (remove func() error, err error) {
+	remove = func() error { return nil }
+	if _, err := os.Stat(DiskDevice); err != nil {
+		if err := command("modprobe", "brd", "rd_nr=1", fmt.Sprintf("rd_size=%d", diskSize)); err != nil {
+			return nil, err
+		}
+		remove = func() error { return command("modprobe", "-r", "brd") }
 	}
-	return command("modprobe", "brd", "rd_nr=1", fmt.Sprintf("rd_size=%d", diskSize))
+	if err := fill(DiskDevice); err != nil {
+		return nil, errors.Join(err, remove())
+	}
+	return remove, nil
+}
+
+// fill writes to all of a device.
+func fill(device string) error {
+	f, err := os.OpenFile(device, os.O_WRONLY|unix.O_DIRECT, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	const piece = 1 << 20
+	memory, err := unix.Mmap(-1, 0, piece, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Munmap(memory) }()
+	for i := range memory {
+		memory[i] = byte(i)
+	}
+	for {
+		_, err := f.Write(memory)
+		if errors.Is(err, unix.ENOSPC) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // PrepareTap makes a tap for a number of pairs of queues, with an address and its prefix
@@ -39,6 +76,42 @@ func PrepareTap(name, address string, queues int) (remove func() error, err erro
 	err = errors.Join(command("ip", "addr", "add", address, "dev", name), command("ip", "link", "set", name, "up"))
 	if err != nil {
 		return nil, errors.Join(err, remove())
+	}
+	return remove, nil
+}
+
+// PrepareBridge makes a bridge that connects some taps, which it makes, too. The host has no
+// address on it.
+func PrepareBridge(name string, taps ...string) (remove func() error, err error) {
+	_ = command("modprobe", "-a", "bridge", "tun") // they may be built in
+	made := []string{}
+	remove = func() error {
+		var errs []error
+		for _, device := range made {
+			errs = append(errs, command("ip", "link", "del", device))
+		}
+		return errors.Join(errs...)
+	}
+	add := func(device string, steps ...[]string) error {
+		for i, step := range steps {
+			if err := command(append([]string{"ip"}, step...)...); err != nil {
+				return errors.Join(err, remove())
+			}
+			if i == 0 {
+				made = append(made, device)
+			}
+		}
+		return nil
+	}
+	if err := add(name, []string{"link", "add", name, "type", "bridge", "forward_delay", "0"}, []string{"link", "set", name, "up"}); err != nil {
+		return nil, err
+	}
+	for _, tap := range taps {
+		err := add(tap, []string{"tuntap", "add", "dev", tap, "mode", "tap", "vnet_hdr"},
+			[]string{"link", "set", tap, "master", name, "up"})
+		if err != nil {
+			return nil, err
+		}
 	}
 	return remove, nil
 }

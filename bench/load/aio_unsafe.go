@@ -43,24 +43,20 @@ type aio struct {
 	size    int
 }
 
-func newAIO(fd int, j DiskJob) (*aio, error) {
-	stride := (j.BlockSize + alignment - 1) &^ (alignment - 1)
-	memory, err := unix.Mmap(-1, 0, stride*j.Depth, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_POPULATE)
+func newAIO(fd, blockSize, depth int) (*aio, error) {
+	stride := (blockSize + alignment - 1) &^ (alignment - 1)
+	memory, err := unix.Mmap(-1, 0, stride*depth, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_POPULATE)
 	if err != nil {
-		return nil, fmt.Errorf("buffers of %d bytes: %w", stride*j.Depth, err)
+		return nil, fmt.Errorf("buffers of %d bytes: %w", stride*depth, err)
 	}
-	a := &aio{blocks: make([]iocb, j.Depth), events: make([]ioEvent, j.Depth), slots: make([]int, 0, j.Depth), memory: memory, size: j.BlockSize}
-	command := uint16(cmdPread)
-	if j.Write {
-		command = cmdPwrite
-	}
+	a := &aio{blocks: make([]iocb, depth), events: make([]ioEvent, depth), slots: make([]int, 0, depth), memory: memory, size: blockSize}
 	for i := range a.blocks {
 		a.blocks[i] = iocb{
-			data: uint64(i), opcode: command, fd: uint32(fd), bytes: uint64(j.BlockSize),
+			data: uint64(i), fd: uint32(fd), bytes: uint64(blockSize),
 			buf: uint64(uintptr(unsafe.Pointer(&memory[i*stride]))),
 		}
 	}
-	if _, _, errno := unix.Syscall(unix.SYS_IO_SETUP, uintptr(j.Depth), uintptr(unsafe.Pointer(&a.context)), 0); errno != 0 {
+	if _, _, errno := unix.Syscall(unix.SYS_IO_SETUP, uintptr(depth), uintptr(unsafe.Pointer(&a.context)), 0); errno != 0 {
 		_ = unix.Munmap(memory)
 		return nil, fmt.Errorf("io_setup: %w", errno)
 	}
@@ -68,8 +64,11 @@ func newAIO(fd int, j DiskJob) (*aio, error) {
 }
 
 // submit starts the request of slot i at an offset in bytes.
-func (a *aio) submit(i int, offset int64) error {
-	a.blocks[i].offset = offset
+func (a *aio) submit(i int, write bool, offset int64) error {
+	a.blocks[i].offset, a.blocks[i].opcode = offset, cmdPread
+	if write {
+		a.blocks[i].opcode = cmdPwrite
+	}
 	list := &a.blocks[i]
 	for {
 		_, _, errno := unix.Syscall(unix.SYS_IO_SUBMIT, a.context, 1, uintptr(unsafe.Pointer(&list)))

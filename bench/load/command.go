@@ -14,10 +14,12 @@ func DiskCommand(args []string, out io.Writer) error {
 	var j DiskJob
 	f := flags("disk")
 	f.BoolVar(&j.Write, "write", false, "write instead of read")
+	f.BoolVar(&j.Mixed, "mixed", false, "seven reads to three writes")
 	f.BoolVar(&j.Random, "random", false, "blocks in random order")
 	f.BoolVar(&j.Buffered, "buffered", false, "go through the page cache")
 	f.IntVar(&j.BlockSize, "bs", 4096, "bytes of a request")
 	f.IntVar(&j.Depth, "depth", 1, "requests under way at a time")
+	f.IntVar(&j.Jobs, "jobs", 1, "threads that make requests")
 	f.IntVar(&j.Requests, "requests", 0, "number of requests")
 	seconds := f.Float64("seconds", 5, "duration if there is no number of requests")
 	if err := f.Parse(args); err != nil {
@@ -31,7 +33,7 @@ func DiskCommand(args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "load disk write=%t random=%t bs=%d depth=%d %s\n", j.Write, j.Random, j.BlockSize, j.Depth, r)
+	_, err = fmt.Fprintf(out, "load disk write=%t mixed=%t random=%t bs=%d depth=%d jobs=%d %s\n", j.Write, j.Mixed, j.Random, j.BlockSize, j.Depth, j.Jobs, r)
 	return err
 }
 

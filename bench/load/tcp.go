@@ -15,7 +15,21 @@ const (
 	kindSend  = 's' // client to server, until the client closes; the server answers with one byte
 	kindFetch = 'f' // server to client
 	kindEcho  = 'e' // one byte back for each byte
+	kindAsk   = 'a' // one byte back, and the connection ends
 )
+
+// Kinds of jobs.
+const (
+	KindSend    = "send"    // a stream to the server
+	KindFetch   = "fetch"   // a stream from it
+	KindEcho    = "echo"    // round trips of a byte on one connection
+	KindConnect = "connect" // connections, each with a request and its answer
+	KindUDPSend = "udp-send"
+	KindUDPGet  = "udp-fetch"
+)
+
+// kinds are those of TCP jobs.
+var kinds = map[string]byte{KindSend: kindSend, KindFetch: kindFetch, KindEcho: kindEcho, KindConnect: kindAsk}
 
 // tcpBuffer is the size of a read or write of a stream, in bytes.
 const tcpBuffer = 128 << 10
@@ -53,6 +67,10 @@ func serveOne(c net.Conn) {
 			}
 			left -= uint64(n)
 		}
+	case kindAsk:
+		_, _ = c.Write(buf[:1])
+	case kindDatagramsIn, kindDatagramsOut:
+		_ = serveDatagrams(c.(*net.TCPConn), head[0], binary.BigEndian.Uint64(head[1:])) // the client sees that it ends
 	case kindEcho:
 		for {
 			if _, err := io.ReadFull(c, buf[:1]); err != nil {
@@ -69,9 +87,9 @@ func serveOne(c net.Conn) {
 type TCPJob struct {
 	// Server is HOST:PORT.
 	Server string
-	// Kind is "send", "fetch" or "echo".
+	// Kind is KindSend, KindFetch, KindEcho or KindConnect.
 	Kind string
-	// Amount is the number of bytes of a stream, or of round trips.
+	// Amount is the number of bytes of a stream, of round trips, or of connections.
 	Amount uint64
 	// Streams is how many connections share the amount.
 	Streams int
@@ -81,6 +99,9 @@ type TCPJob struct {
 type TCPResult struct {
 	Amount  uint64
 	Elapsed time.Duration
+	// Latencies are those of the round trips, or of the connections from the first packet
+	// until the answer is there; streams have none.
+	Latencies []time.Duration
 }
 
 // String is one line for programs and people to read.
@@ -94,64 +115,115 @@ func RunTCP(j TCPJob) (TCPResult, error) {
 	if j.Streams < 1 || j.Amount < uint64(j.Streams) {
 		return TCPResult{}, fmt.Errorf("%d bytes in %d streams: give at least one of each", j.Amount, j.Streams)
 	}
-	kinds := map[string]byte{"send": kindSend, "fetch": kindFetch, "echo": kindEcho}
 	kind, ok := kinds[j.Kind]
 	if !ok {
-		return TCPResult{}, fmt.Errorf("%q: give send, fetch or echo", j.Kind)
+		return TCPResult{}, fmt.Errorf("%q: give send, fetch, echo or connect", j.Kind)
 	}
-	share := j.Amount / uint64(j.Streams)
+	clients := make([]client, j.Streams)
+	each := j.Amount / uint64(j.Streams)
 	started := time.Now()
 	ends := make(chan error, j.Streams)
-	for range j.Streams {
-		go func() { ends <- client(j.Server, kind, share) }()
+	for i := range clients {
+		clients[i] = client{server: j.Server, kind: kind, amount: each}
+		go func() { ends <- clients[i].run() }()
 	}
 	var errs []error
-	for range j.Streams {
+	for range clients {
 		errs = append(errs, <-ends)
 	}
-	return TCPResult{Amount: share * uint64(j.Streams), Elapsed: time.Since(started)}, errors.Join(errs...)
+	r := TCPResult{Amount: each * uint64(j.Streams), Elapsed: time.Since(started)}
+	for _, c := range clients {
+		r.Latencies = append(r.Latencies, c.latencies...)
+	}
+	return r, errors.Join(errs...)
 }
 
-func client(server string, kind byte, amount uint64) error {
-	conn, err := net.Dial("tcp", server)
+// client is one of a job's.
+type client struct {
+	server    string
+	kind      byte
+	amount    uint64
+	latencies []time.Duration
+}
+
+func (c *client) run() error {
+	if c.kind == kindAsk {
+		return c.connections()
+	}
+	conn, err := dial(c.server, c.kind, c.amount)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	c := conn.(*net.TCPConn)
-	head := binary.BigEndian.AppendUint64([]byte{kind}, amount)
-	if _, err := c.Write(head); err != nil {
-		return err
-	}
 	buf := make([]byte, tcpBuffer)
-	switch kind {
+	switch c.kind {
 	case kindSend:
-		for left := amount; left > 0; {
-			n, err := c.Write(buf[:min(left, tcpBuffer)])
+		for left := c.amount; left > 0; {
+			n, err := conn.Write(buf[:min(left, tcpBuffer)])
 			if err != nil {
 				return err
 			}
 			left -= uint64(n)
 		}
-		if err := c.CloseWrite(); err != nil {
+		if err := conn.CloseWrite(); err != nil {
 			return err
 		}
-		_, err = io.ReadFull(c, buf[:1]) // all has arrived
+		_, err = io.ReadFull(conn, buf[:1]) // all has arrived
 		return err
 	case kindFetch:
-		n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{c}, buf)
-		if err == nil && uint64(n) != amount {
-			err = fmt.Errorf("%d bytes of %d came", n, amount)
+		n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{conn}, buf)
+		if err == nil && uint64(n) != c.amount {
+			err = fmt.Errorf("%d bytes of %d came", n, c.amount)
 		}
 		return err
 	}
-	for range amount {
-		if _, err := c.Write(buf[:1]); err != nil {
+	return c.roundTrips(conn)
+}
+
+func (c *client) roundTrips(conn net.Conn) error {
+	c.latencies = make([]time.Duration, 0, c.amount)
+	var b [1]byte
+	for range c.amount {
+		began := time.Now()
+		if _, err := conn.Write(b[:]); err != nil {
 			return err
 		}
-		if _, err := io.ReadFull(c, buf[:1]); err != nil {
+		if _, err := io.ReadFull(conn, b[:]); err != nil {
+			return err
+		}
+		c.latencies = append(c.latencies, time.Since(began))
+	}
+	return nil
+}
+
+// connections are made one after the other, each for one request and its answer.
+func (c *client) connections() error {
+	c.latencies = make([]time.Duration, 0, c.amount)
+	for range c.amount {
+		began := time.Now()
+		conn, err := dial(c.server, c.kind, 0)
+		if err != nil {
+			return err
+		}
+		var b [1]byte
+		_, err = io.ReadFull(conn, b[:])
+		c.latencies = append(c.latencies, time.Since(began))
+		if err = errors.Join(err, conn.Close()); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// dial connects and says what is wanted.
+func dial(server string, kind byte, amount uint64) (*net.TCPConn, error) {
+	conn, err := net.Dial("tcp", server)
+	if err != nil {
+		return nil, err
+	}
+	head := binary.BigEndian.AppendUint64([]byte{kind}, amount)
+	if _, err := conn.Write(head); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn.(*net.TCPConn), nil
 }

@@ -14,17 +14,20 @@ func cloudHypervisor(path string, g Guest) ([]string, error) {
 		"--serial", "tty", "--console", "off",
 	}
 	if g.Disk != "" {
-		direct := "off"
-		if g.Direct {
-			direct = "on"
-		}
-		args = append(args, "--disk", fmt.Sprintf("path=%s,direct=%s", g.Disk, direct))
+		args = append(args, "--disk", fmt.Sprintf("path=%s,direct=%s,num_queues=%d", g.Disk, onOff(g.Direct), g.CPUs))
 	}
 	if g.Vhost {
 		return nil, unsupported("vhost in the host's kernel")
 	}
+	if g.UserNet {
+		return nil, unsupported("a network in user space")
+	}
 	if g.Tap != "" {
-		args = append(args, "--net", fmt.Sprintf("tap=%s,num_queues=%d", g.Tap, 2*max(g.Queues, 1)))
+		net := fmt.Sprintf("tap=%s,num_queues=%d", g.Tap, 2*max(g.Queues, 1))
+		if g.MAC != "" {
+			net += ",mac=" + g.MAC
+		}
+		args = append(args, "--net", net)
 	}
 	return args, nil
 }

@@ -34,6 +34,7 @@ type firecrackerDrive struct {
 type firecrackerInterface struct {
 	ID  string `json:"iface_id"`
 	Tap string `json:"host_dev_name"`
+	MAC string `json:"guest_mac,omitempty"`
 }
 
 func firecracker(path string, g Guest) ([]string, error) {
@@ -48,6 +49,8 @@ func firecracker(path string, g Guest) ([]string, error) {
 		return nil, unsupported("vhost")
 	case g.Queues > 1:
 		return nil, unsupported("several queues")
+	case g.UserNet:
+		return nil, unsupported("a network in user space")
 	}
 	var c firecrackerConfig
 	c.Boot.Kernel, c.Boot.Initrd, c.Boot.Args = g.Kernel, g.Initrd, consoleArgs(g)+" pci=off"
@@ -57,7 +60,7 @@ func firecracker(path string, g Guest) ([]string, error) {
 		c.Drives = append(c.Drives, firecrackerDrive{ID: "d0", Path: g.Disk, Cache: "Unsafe"}) // no flushes to the medium, as with our writeback
 	}
 	if g.Tap != "" {
-		c.Interfaces = append(c.Interfaces, firecrackerInterface{ID: "n0", Tap: g.Tap})
+		c.Interfaces = append(c.Interfaces, firecrackerInterface{ID: "n0", Tap: g.Tap, MAC: g.MAC})
 	}
 	text, err := json.Marshal(c)
 	if err != nil {

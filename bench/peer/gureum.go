@@ -16,14 +16,23 @@ func gureum(path string, g Guest) ([]string, error) {
 	if g.Disk != "" {
 		args = append(args, "--disk", g.Disk+",format=raw,cache="+cache(g))
 	}
+	net := "user,host=on"
 	if g.Tap != "" {
-		vhost := "off"
-		if g.Vhost {
-			vhost = "on"
-		}
-		args = append(args, "--net", fmt.Sprintf("tap:%s,vhost=%s,queues=%d", g.Tap, vhost, max(g.Queues, 1)))
+		net = fmt.Sprintf("tap:%s,vhost=%s,queues=%d", g.Tap, onOff(g.Vhost), max(g.Queues, 1))
+	} else if !g.UserNet {
+		return args, nil
 	}
-	return args, nil
+	if g.MAC != "" {
+		net += ",mac=" + g.MAC
+	}
+	return append(args, "--net", net), nil
+}
+
+func onOff(v bool) string {
+	if v {
+		return "on"
+	}
+	return "off"
 }
 
 func cache(g Guest) string {

@@ -12,6 +12,8 @@ func kvmtool(path string, g Guest) ([]string, error) {
 		return nil, unsupported("virtio over MMIO, by default")
 	case g.Queues > 1:
 		return nil, unsupported("several queues")
+	case g.UserNet:
+		return nil, unsupported("a network in user space at the others' addresses")
 	}
 	args := []string{
 		path, "run", "--kernel", g.Kernel, "--initrd", g.Initrd, "--params", consoleArgs(g),
@@ -31,5 +33,9 @@ func kvmtool(path string, g Guest) ([]string, error) {
 	if g.Vhost {
 		vhost = 1
 	}
-	return append(args, "--network", fmt.Sprintf("mode=tap,tapif=%s,vhost=%d", g.Tap, vhost)), nil
+	net := fmt.Sprintf("mode=tap,tapif=%s,vhost=%d", g.Tap, vhost)
+	if g.MAC != "" {
+		net += ",guest_mac=" + g.MAC
+	}
+	return append(args, "--network", net), nil
 }

@@ -33,7 +33,8 @@ type Guest struct {
 	MemoryMiB int
 	CPUs      int
 	Transport Transport
-	// Disk is a raw file or block device, "" for none; Direct goes past the host's page cache.
+	// Disk is a raw file or block device, "" for none, with a queue for each CPU where the VMM
+	// has several; Direct goes past the host's page cache.
 	Disk   string
 	Direct bool
 	// Tap is an interface of the host, "" for none, with so many pairs of queues. Vhost has
@@ -41,9 +42,20 @@ type Guest struct {
 	Tap    string
 	Queues int
 	Vhost  bool
+	// UserNet is a network in user space in place of the tap, by which the guest, at
+	// UserGuest, reaches the host's 127.0.0.1 as UserHost.
+	UserNet bool
+	// MAC of the network, "" for the VMM's own choice.
+	MAC string
 	// Dir is a folder for the VMM's own files, which is empty.
 	Dir string
 }
+
+// Addresses of a network in user space, which those who have one agree on.
+const (
+	UserGuest = "10.0.2.15"
+	UserHost  = "10.0.2.2"
+)
 
 // ErrUnsupported is for a guest that a VMM has no way to run.
 var ErrUnsupported = errors.New("not supported")

@@ -1,7 +1,6 @@
 package peer
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -113,15 +112,4 @@ func (p *Pinning) Start(cmd *exec.Cmd) (err error) {
 	}
 	defer func() { err = errors.Join(err, unix.SchedSetaffinity(0, &p.own)) }()
 	return cmd.Start()
-}
-
-// CombinedOutput is that of exec.Cmd, on a contestant's CPUs.
-func (p *Pinning) CombinedOutput(cmd *exec.Cmd) ([]byte, error) {
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := p.Start(cmd); err != nil {
-		return nil, err
-	}
-	err := cmd.Wait()
-	return out.Bytes(), err
 }

@@ -21,20 +21,19 @@ func qemu(path string, g Guest) ([]string, error) {
 		}
 		args = append(args, "-object", "iothread,id=io0",
 			"-drive", fmt.Sprintf("file=%s,if=none,id=d0,format=raw,cache=%s,aio=%s", g.Disk, cache(g), aio),
-			"-device", fmt.Sprintf("virtio-blk-%s,drive=d0,iothread=io0", suffix))
+			"-device", fmt.Sprintf("virtio-blk-%s,drive=d0,iothread=io0,num-queues=%d", suffix, g.CPUs))
 	}
-	if g.Tap != "" {
+	if g.Tap != "" || g.UserNet {
 		args = append(args, qemuNet(g, suffix)...)
 	}
 	return args, nil
 }
 
 func qemuNet(g Guest, suffix string) []string {
-	vhost := "off"
-	if g.Vhost {
-		vhost = "on"
+	net := "user,id=n0"
+	if g.Tap != "" {
+		net = fmt.Sprintf("tap,id=n0,ifname=%s,script=no,downscript=no,vhost=%s", g.Tap, onOff(g.Vhost))
 	}
-	net := fmt.Sprintf("tap,id=n0,ifname=%s,script=no,downscript=no,vhost=%s", g.Tap, vhost)
 	nic := fmt.Sprintf("virtio-net-%s,netdev=n0", suffix)
 	if g.Queues > 1 {
 		net += fmt.Sprintf(",queues=%d", g.Queues)
@@ -42,6 +41,9 @@ func qemuNet(g Guest, suffix string) []string {
 		if suffix == "pci" {
 			nic += fmt.Sprintf(",vectors=%d", 2*g.Queues+2)
 		}
+	}
+	if g.MAC != "" {
+		nic += ",mac=" + g.MAC
 	}
 	return []string{"-netdev", net, "-device", nic}
 }

@@ -20,6 +20,9 @@ import (
 // memoryMiB is what guests get where nothing else is said.
 const memoryMiB = 256
 
+// cpuMemoryMiB has room for the largest ring of the latency loads, of 1 GiB.
+const cpuMemoryMiB = 1280
+
 func (r *run) vmms() []peer.Peer { return append([]peer.Peer{r.gureum}, r.peers...) }
 
 // guest is the one that all measurements begin with.
@@ -107,9 +110,9 @@ const (
 	footprintVMs  = 4
 )
 
-// settle is how long guests that do nothing are left alone before they are measured: what their
+// settleIdle is how long guests that do nothing are left alone before they are measured: what their
 // start took for a moment has been given back by then.
-const settle = 4 * time.Second
+const settleIdle = 4 * time.Second
 
 func (r *run) idleGuest() peer.Guest {
 	g := r.guest()
@@ -119,7 +122,7 @@ func (r *run) idleGuest() peer.Guest {
 
 func (r *run) footprint(ctx context.Context) error {
 	series, notes, err := footprint.Measure(ctx, footprint.Config{
-		Peers: r.vmms(), Guest: r.idleGuest(), Runs: min(r.Runs, footprintRuns), Together: footprintVMs, Settle: settle,
+		Peers: r.vmms(), Guest: r.idleGuest(), Runs: min(r.Runs, footprintRuns), Together: footprintVMs, Settle: settleIdle,
 		Dir: r.stage.dir, Pin: r.pin, Progress: r.step,
 	})
 	r.take(series, notes)
@@ -132,7 +135,7 @@ const densityFloor = 0.15
 func (r *run) density(ctx context.Context) error {
 	floor := uint64(densityFloor * float64(r.report.Environment.MemoryBytes))
 	series, notes, err := density.Measure(ctx, density.Config{
-		Peers: r.vmms(), Guest: r.idleGuest(), Machines: r.Machines, Floor: floor, Settle: settle,
+		Peers: r.vmms(), Guest: r.idleGuest(), Machines: r.Machines, Floor: floor, Settle: settleIdle,
 		Dir: r.stage.dir, Pin: r.pin, Available: host.Root("/").Available, Progress: r.step,
 	})
 	r.take(series, notes)
@@ -166,10 +169,15 @@ func (r *run) take(series []result.Series, notes []result.Note) {
 
 // prepareDevices makes the disk and the tap of a group's guests.
 func (r *run) prepareDevices() (remove func() error, err error) {
-	if err := host.PrepareDisk(); err != nil {
+	removeDisk, err := host.PrepareDisk()
+	if err != nil {
 		return nil, err
 	}
-	return prepareTap()
+	removeTap, err := prepareTap(1)
+	if err != nil {
+		return nil, errors.Join(err, removeDisk())
+	}
+	return func() error { return errors.Join(removeTap(), removeDisk()) }, nil
 }
 
 // subjects are the VMMs with a guest that makes loads, and the host.
@@ -188,29 +196,9 @@ func (r *run) subjects(change func(*peer.Guest)) []subject {
 }
 
 func (r *run) cpu(ctx context.Context) error {
-	return r.measureCPU(ctx, r.subjects(func(*peer.Guest) {}))
+	return r.measureCPU(ctx, r.subjects(func(g *peer.Guest) { g.MemoryMiB = cpuMemoryMiB }))
 }
 
-func (r *run) block(ctx context.Context) error {
-	if err := host.PrepareDisk(); err != nil {
-		return err
-	}
-	return r.measureRows(ctx, groupBlock, r.subjects(func(g *peer.Guest) { g.Disk = host.DiskDevice }))
-}
+func (r *run) block(ctx context.Context) error { return r.measureRows(ctx, groupBlock) }
 
-func (r *run) net(ctx context.Context) error {
-	remove, err := prepareTap()
-	if err != nil {
-		return err
-	}
-	stop, err := serve()
-	if err != nil {
-		return errors.Join(err, remove())
-	}
-	err = r.measureRows(ctx, groupNet, r.subjects(func(g *peer.Guest) { g.Tap = tapName }))
-	return errors.Join(err, stop(), remove())
-}
-
-func prepareTap() (remove func() error, err error) {
-	return host.PrepareTap(tapName, hostAddr+"/24", 1)
-}
+func (r *run) net(ctx context.Context) error { return r.measureRows(ctx, groupNet) }

@@ -10,8 +10,10 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gureum/gureum/bench/cpu"
+	"github.com/gureum/gureum/bench/load"
 )
 
 // GuestCommand is the hidden command by which this program makes loads, in a guest or on
@@ -20,17 +22,42 @@ const GuestCommand = "bench-load"
 
 // The marks of its output, which shares a console with the kernel.
 const (
-	rowMark = "gureum-bench row "
-	cpuMark = "gureum-bench cpu "
+	rowMark   = "gureum-bench row "
+	cpuMark   = "gureum-bench cpu "
+	serveMark = "gureum-bench serves"
+)
+
+// What is said of a row behind its mark and number: that rows are going to be made, when one
+// begins and ends, and what came of it.
+const (
+	rowOpens  = "open"
+	rowBegins = "begin"
+	rowEnds   = "end"
+	rowAnswer = "answer"
+)
+
+// idleRow is the number of a row that makes nothing, for comparison; it is made idleRows
+// times before all others.
+const (
+	idleRow  = -1
+	idleRows = 3
+)
+
+// settle is how long a guest rests after each mark, while the host reads its counters, and
+// settleFirst while it finds them.
+const (
+	settle      = 5 * time.Millisecond
+	settleFirst = 60 * time.Millisecond
 )
 
 // GuestMain carries the command out:
 //
-//	rows -disk DEVICE -server HOST NUMBER,NUMBER...
+//	rows -disk DEVICE -server HOST -runs N -scale PERCENT NUMBER,NUMBER...
+//	serve ADDRESS
 //	cpu -runs N -scale PERCENT
 func GuestMain(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("give rows or cpu")
+		return errors.New("give rows, serve or cpu")
 	}
 	f := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	f.SetOutput(io.Discard)
@@ -41,31 +68,87 @@ func GuestMain(ctx context.Context, args []string, out io.Writer) error {
 	}
 	switch args[0] {
 	case "rows":
-		return makeRows(f.Arg(0), *disk, net.JoinHostPort(*server, loadPort), out)
+		m := rowMaker{disk: *disk, server: net.JoinHostPort(*server, loadPort), scale: *scale, out: out}
+		return m.makeRows(f.Arg(0), *runs)
+	case "serve":
+		return serveRows(f.Arg(0), out)
 	case "cpu":
 		return makeCPU(ctx, *runs, *scale, out)
 	}
-	return fmt.Errorf("%q: give rows or cpu", args[0])
+	return fmt.Errorf("%q: give rows, serve or cpu", args[0])
 }
 
-// makeRows tells the answer to each row behind a mark.
-func makeRows(numbers, disk, server string, out io.Writer) error {
+// rowMaker makes rows on a disk, or with a server, with a percentage of their work.
+type rowMaker struct {
+	disk, server string
+	scale        int
+	out          io.Writer
+}
+
+// makeRows makes rows some times, each between two marks, and tells the answers.
+func (m *rowMaker) makeRows(numbers string, runs int) error {
 	all := rows()
+	var wanted []int
 	for text := range strings.SplitSeq(numbers, ",") {
-		if text == "" {
-			continue // a guest that does nothing, for comparison
-		}
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 0 || n >= len(all) {
 			return fmt.Errorf("row %q: give 0 to %d", text, len(all)-1)
 		}
-		var answer strings.Builder
-		if err := all[n].make(disk, server, &answer); err != nil {
-			return fmt.Errorf("%s: %w", all[n].figure, err)
+		wanted = append(wanted, n)
+	}
+	m.mark(idleRow, rowOpens)
+	time.Sleep(settleFirst)
+	for range idleRows {
+		m.between(idleRow, func() {})
+	}
+	for range runs {
+		for _, n := range wanted {
+			if err := m.makeRow(n, &all[n]); err != nil {
+				return err
+			}
 		}
-		fmt.Fprintf(out, "%s%d %s\n", rowMark, n, strings.TrimSpace(answer.String()))
 	}
 	return nil
+}
+
+// makeRow makes a row. One that fails tells so in its answer; the others go on.
+func (m *rowMaker) makeRow(number int, w *row) error {
+	var a answer
+	m.between(number, func() {
+		var err error
+		if a, err = w.make(m.disk, m.server, m.scale); err != nil {
+			a.Error = err.Error()
+		}
+	})
+	text, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	m.mark(number, rowAnswer+" "+string(text))
+	return nil
+}
+
+// between does something between the marks of a row.
+func (m *rowMaker) between(number int, do func()) {
+	m.mark(number, rowBegins)
+	time.Sleep(settle)
+	do()
+	m.mark(number, rowEnds)
+	time.Sleep(settle)
+}
+
+func (m *rowMaker) mark(number int, what string) {
+	fmt.Fprintf(m.out, "%s%d %s\n", rowMark, number, what)
+}
+
+// serveRows is the other guest of loads between two, until it is killed.
+func serveRows(address string, out io.Writer) error {
+	l, err := net.Listen("tcp4", net.JoinHostPort(address, loadPort))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, serveMark)
+	return load.Serve(l)
 }
 
 // makeCPU tells each load's samples as JSON behind a mark.

@@ -14,8 +14,8 @@ func TestPlan(t *testing.T) {
 	r := testRun(t, fakeVMM)
 	r.Groups = []string{boot.Group, footprint.Group}
 	p := r.newPlan()
-	boots := len(r.bootCases()) * r.Runs
-	if want := time.Duration(boots)*lasts(boot.Group) + time.Duration(r.Runs)*lasts(footprint.Group); p.all != want || p.groups[boot.Group] != boots {
+	boots := r.bootConfig(r.bootCases()).Steps()
+	if want := time.Duration(boots)*lasts(boot.Group) + time.Duration(r.Runs+1)*lasts(footprint.Group); p.all != want || p.groups[boot.Group] != boots {
 		t.Fatalf("%+v, want %v for all", p, want)
 	}
 	p.enter(boot.Group)
@@ -28,7 +28,7 @@ func TestPlan(t *testing.T) {
 	if done, _ := p.next(); done != boots*int(lasts(boot.Group).Milliseconds()) {
 		t.Errorf("%d is done when the second group begins", done)
 	}
-	for range 2 * r.Runs {
+	for range 2 * (r.Runs + 1) {
 		p.next()
 	}
 	if done, all := p.next(); done != all {

@@ -26,17 +26,19 @@ type stage struct {
 // memoryDir is a file system in memory on every Linux host (shm_overview(7)).
 const memoryDir = "/dev/shm"
 
-// loadInit is the first program of guests that make loads; what they are is in the
-// kernel's command line behind loadWord, with commas for blanks.
+// loadInit is the first program of guests that make loads. The kernel's command line has the
+// guest's address and, with colons for blanks, what the loads are.
 const loadInit = `#!/bin/sh
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sys /sys
 /bin/busybox mount -t devtmpfs dev /dev 2>/dev/null
 /bin/busybox ifconfig lo 127.0.0.1 up
-/bin/busybox ifconfig eth0 ` + guestAddr + ` netmask 255.255.255.0 up 2>/dev/null
 read -r line < /proc/cmdline
 for word in $line; do
-	case "$word" in bench.load=*) load=${word#bench.load=} ;; esac
+	case "$word" in
+	bench.load=*) load=${word#bench.load=} ;;
+	bench.addr=*) /bin/busybox ifconfig eth0 "${word#bench.addr=}" netmask 255.255.255.0 up 2>/dev/null ;;
+	esac
 done
 /gureum ` + GuestCommand + ` $(echo "$load" | /bin/busybox tr : ' ')
 echo "gureum-bench end $?"

@@ -52,8 +52,8 @@ var groups = []struct {
 	{boot.Group, "from exec to the guest's first instruction, kernel, user space, agent, and exit", (*run).boot},
 	{footprint.Group, "memory beside guest RAM, threads, descriptors, program size", (*run).footprint},
 	{groupCPU, "computing, memory, system calls, processes, in the guest and on the host", (*run).cpu},
-	{groupBlock, "disk requests, and the CPU time of each", (*run).block},
-	{groupNet, "TCP to and from the host, and the CPU time of it", (*run).net},
+	{groupBlock, "disk requests: rate, latency, CPU time and exits of each", (*run).block},
+	{groupNet, "TCP and UDP by tap, vhost, user mode and between guests: the same", (*run).net},
 	{density.Group, "many VMs at a time: how quickly they start, what each takes, how many fit", (*run).density},
 	{groupSnapshot, "saving and restoring: nothing yet, as this version has no snapshots", (*run).snapshot},
 }
@@ -179,11 +179,7 @@ func (r *run) steps() int {
 		case groupCPU:
 			n += subjects * r.rounds()
 		default:
-			for _, w := range rows() {
-				if w.group == g {
-					n += subjects * r.Runs
-				}
-			}
+			n += r.rowSteps(g)
 		}
 	}
 	return n

@@ -167,16 +167,17 @@ func (o *options) measure(ctx context.Context, dir string) error {
 }
 
 func (o *options) measureIO(ctx context.Context, stage *bench.Stage) error {
-	if err := host.PrepareDisk(); err != nil {
+	removeDisk, err := host.PrepareDisk()
+	if err != nil {
 		return err
 	}
 	remove, err := bench.PrepareTap(o.queues)
 	if err != nil {
-		return err
+		return errors.Join(err, removeDisk())
 	}
 	config := bench.IOConfig{Disk: host.DiskDevice, Cache: o.cache, Machine: o.machine, Queues: o.queues, Vhost: o.vhost}
 	err = o.measureRows(ctx, stage.IOContestants(config))
-	return errors.Join(err, remove())
+	return errors.Join(err, remove(), removeDisk())
 }
 
 func (o *options) measureRows(ctx context.Context, contestants []bench.Contestant) error {

@@ -31,10 +31,12 @@ func TestCommands(t *testing.T) {
 			"-M q35", "-m 300", "-smp 3", "file=/d,if=none,id=d0,format=raw,cache=none,aio=native", "virtio-blk-pci,", "ifname=tap9,", "vhost=off", "virtio-net-pci,", "console=ttyS0 quiet",
 		}},
 		{byName("qemu"), func(g *Guest) { g.Transport, g.Queues, g.Vhost = MMIO, 4, true }, []string{
-			"-M microvm", "virtio-blk-device,", "virtio-net-device,netdev=n0,mq=on", "vhost=on,queues=4",
+			"-M microvm", "virtio-blk-device,", "num-queues=3", "virtio-net-device,netdev=n0,mq=on", "vhost=on,queues=4",
 		}},
+		{Gureum("gureum"), func(g *Guest) { g.Tap, g.UserNet, g.MAC = "", true, "02:00:00:00:00:01" }, []string{"--net user,host=on,mac=02:00:00:00:00:01"}},
+		{byName("qemu"), func(g *Guest) { g.Tap, g.UserNet, g.MAC = "", true, "02:00:00:00:00:01" }, []string{"-netdev user,id=n0 ", "netdev=n0,mac=02:00:00:00:00:01"}},
 		{byName("cloud-hypervisor"), func(g *Guest) { g.Queues = 2 }, []string{
-			"boot=3", "size=300M", "path=/d,direct=off", "tap=tap9,num_queues=4", "--serial tty",
+			"boot=3", "size=300M", "path=/d,direct=off,num_queues=3", "tap=tap9,num_queues=4", "--serial tty",
 		}},
 		{byName("kvmtool"), func(g *Guest) { g.BzImage, g.Vhost = true, true }, []string{
 			"--mem 300", "--cpus 3", "--disk /d", "mode=tap,tapif=tap9,vhost=1", "reboot=k " + ResetWord,
@@ -90,6 +92,9 @@ func TestUnsupported(t *testing.T) {
 		{"firecracker", func(g *Guest) { g.Vhost = true }},
 		{"firecracker", func(g *Guest) { g.Direct = true }},
 		{"firecracker", func(g *Guest) { g.Queues = 2 }},
+		{"firecracker", func(g *Guest) { g.Tap, g.UserNet = "", true }},
+		{"cloud-hypervisor", func(g *Guest) { g.Transport, g.Tap, g.UserNet = PCI, "", true }},
+		{"kvmtool", func(g *Guest) { g.BzImage, g.Transport, g.Tap, g.UserNet = true, PCI, "", true }},
 		{"cloud-hypervisor", func(g *Guest) {}},
 		{"cloud-hypervisor", func(g *Guest) { g.Transport, g.Vhost = PCI, true }},
 		{"kvmtool", func(g *Guest) { g.Transport = PCI }},

@@ -30,7 +30,8 @@ const (
 // Config says what to measure.
 type Config struct {
 	Peers []peer.Peer
-	Guest peer.Guest
+	// Guests are the same guest in several ways (see footprint.Config).
+	Guests []peer.Guest
 	// Machines is how many VMs of each contestant are started, unless the memory that the
 	// host has left falls below Floor, in bytes.
 	Machines int
@@ -123,7 +124,7 @@ func (m *measurement) start(ctx context.Context, p peer.Peer, f *fleet, upTo int
 			m.Progress(fmt.Sprintf("density: %s, VM %d of %d", p.Name, len(f.vms)+1, m.Machines))
 		}
 		began := time.Now()
-		vm, err := footprint.StartIdle(ctx, p, m.Guest, m.Dir, m.Pin)
+		vm, err := footprint.StartIdle(ctx, p, m.Guests, m.Dir, m.Pin)
 		if err != nil {
 			return fmt.Errorf("VM %d: %w", len(f.vms)+1, err)
 		}

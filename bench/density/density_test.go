@@ -25,7 +25,7 @@ func fake(t *testing.T, script string) peer.Peer {
 
 const idle = "echo '" + footprint.Mark + "'; exec sleep 1000\n"
 
-var guest = peer.Guest{Kernel: "/k", MemoryMiB: 64, CPUs: 1, Transport: peer.MMIO}
+var guests = []peer.Guest{{Kernel: "/k", MemoryMiB: 64, CPUs: 1, Transport: peer.MMIO}}
 
 // host is one whose memory is told in a list, one word a question.
 func host(left ...uint64) func() (uint64, error) {
@@ -53,7 +53,7 @@ func TestMeasure(t *testing.T) {
 	// Before, behind each of two starts, settled, behind each of two starts, settled.
 	available := host(1000<<20, 900<<20, 950<<20, 960<<20, 950<<20, 940<<20, 940<<20)
 	series, notes, err := Measure(t.Context(), Config{
-		Peers: []peer.Peer{fake(t, idle)}, Guest: guest, Machines: 4, Floor: 100 << 20, Dir: dir, Available: available,
+		Peers: []peer.Peer{fake(t, idle)}, Guests: guests, Machines: 4, Floor: 100 << 20, Dir: dir, Available: available,
 	})
 	if err != nil || len(notes) > 0 {
 		t.Fatalf("%v, %+v", err, notes)
@@ -85,7 +85,7 @@ func TestMeasure(t *testing.T) {
 func TestMemoryIsOut(t *testing.T) {
 	available := host(300<<20, 200<<20, 150<<20, 160<<20, 99<<20, 120<<20)
 	series, notes, err := Measure(t.Context(), Config{
-		Peers: []peer.Peer{fake(t, idle)}, Guest: guest, Machines: 4, Floor: 100 << 20, Dir: t.TempDir(), Available: available,
+		Peers: []peer.Peer{fake(t, idle)}, Guests: guests, Machines: 4, Floor: 100 << 20, Dir: t.TempDir(), Available: available,
 	})
 	if s := find(series, FigureOut, ""); err != nil || len(notes) > 0 || len(s) != 1 || s[0] != 3 {
 		t.Errorf("%v, %v, %+v", err, s, notes)
@@ -106,7 +106,7 @@ func TestFailures(t *testing.T) {
 		{host(), "asked once more"},
 	} {
 		_, notes, err := Measure(t.Context(), Config{
-			Peers: []peer.Peer{broken}, Guest: guest, Machines: 2, Floor: 100 << 20, Dir: t.TempDir(), Available: tt.available,
+			Peers: []peer.Peer{broken}, Guests: guests, Machines: 2, Floor: 100 << 20, Dir: t.TempDir(), Available: tt.available,
 		})
 		if err != nil || len(notes) != 1 || notes[0].Kind != result.KindError || !strings.Contains(notes[0].Text, tt.want) {
 			t.Errorf("%v, %+v, want %q", err, notes, tt.want)
@@ -117,7 +117,7 @@ func TestFailures(t *testing.T) {
 // TestNoMemorySeen: what cannot be told is not reckoned with.
 func TestNoMemorySeen(t *testing.T) {
 	series, notes, err := Measure(t.Context(), Config{
-		Peers: []peer.Peer{fake(t, idle)}, Guest: guest, Machines: 2, Dir: t.TempDir(),
+		Peers: []peer.Peer{fake(t, idle)}, Guests: guests, Machines: 2, Dir: t.TempDir(),
 		Available: func() (uint64, error) { return 1 << 30, nil },
 	})
 	if err != nil || len(notes) != 1 || notes[0].Kind != result.KindNoise || find(series, FigureWould, "") != nil || find(series, FigureMemory, "the last half") != nil {
@@ -131,7 +131,7 @@ func TestInterrupted(t *testing.T) {
 	stop := errors.New("enough")
 	dir := t.TempDir()
 	_, notes, err := Measure(ctx, Config{
-		Peers: []peer.Peer{fake(t, idle)}, Guest: guest, Machines: 9, Dir: dir,
+		Peers: []peer.Peer{fake(t, idle)}, Guests: guests, Machines: 9, Dir: dir,
 		Available: func() (uint64, error) { return 1 << 30, nil },
 		Progress: func(what string) {
 			if strings.Contains(what, "VM 3 of 9") {

@@ -22,8 +22,11 @@ const Group = "footprint"
 // Config says what to measure.
 type Config struct {
 	Peers []peer.Peer
-	Guest peer.Guest
-	Runs  int
+	// Guests are the same guest in several ways, of which each contestant gets the first that
+	// it can run; Ways are words for them.
+	Guests []peer.Guest
+	Ways   []string
+	Runs   int
 	// Together is how many VMs of a contestant run at a time where the cost of several is
 	// measured, which is once.
 	Together int
@@ -60,12 +63,13 @@ type measurement struct {
 	order   []string          // of figures
 	notes   []result.Note
 	out     map[string]bool // contestants that failed
+	told    map[string]bool // contestants whose guest differs, which was told
 }
 
 // Measure starts each contestant in turns, then several of each at a time. One that fails is
 // told in the notes and left out. When ctx ends, it gives what it has.
 func Measure(ctx context.Context, c Config) (_ []result.Series, _ []result.Note, err error) {
-	m := &measurement{Config: c, samples: map[result.Key][]float64{}, units: map[string]string{}, out: map[string]bool{}}
+	m := &measurement{Config: c, samples: map[result.Key][]float64{}, units: map[string]string{}, out: map[string]bool{}, told: map[string]bool{}}
 	var failed error
 	if m.groups, failed = newCgroups(cgroupRoot); failed != nil {
 		m.note(result.KindMissing, "the kernel's memory is not measured: %v", failed)
@@ -123,11 +127,15 @@ func (m *measurement) together(ctx context.Context, p peer.Peer, vms int) (err e
 		}
 	}()
 	for range vms {
-		i, err := startIdle(ctx, p, m.Guest, m.Dir, m.Pin, m.groups)
+		i, err := startIdle(ctx, p, m.Guests, m.Dir, m.Pin, m.groups)
 		if err != nil {
 			return err
 		}
 		running = append(running, i)
+		if i.Guest > 0 && !m.told[p.Name] {
+			m.told[p.Name] = true
+			m.note(result.KindMethod, "the guest of %s has %s: it cannot run one with %s", p.Name, m.Ways[i.Guest], m.Ways[0])
+		}
 	}
 	select {
 	case <-time.After(m.Settle):

@@ -32,7 +32,9 @@ const limit = 60 * time.Second
 // Idle is a VMM with a guest that does nothing.
 type Idle struct {
 	// Start is the time from its exec until the guest's first program ran.
-	Start  time.Duration
+	Start time.Duration
+	// Guest is which of the guests it runs.
+	Guest  int
 	peer   peer.Peer
 	memory uint64
 	dir    string
@@ -42,20 +44,19 @@ type Idle struct {
 	read   chan struct{} // closed when its output has ended
 }
 
-// StartIdle starts a contestant with a guest that boots Init, and waits until that runs.
-// dir is a folder for its files. It is killed when ctx ends, or with Stop, which must be
-// called.
-func StartIdle(ctx context.Context, p peer.Peer, g peer.Guest, dir string, pin *peer.Pinning) (*Idle, error) {
-	return startIdle(ctx, p, g, dir, pin, nil)
+// StartIdle starts a contestant with a guest that boots Init, the first of several that it
+// can run, and waits until that runs. dir is a folder for its files. It is killed when ctx
+// ends, or with Stop, which must be called.
+func StartIdle(ctx context.Context, p peer.Peer, guests []peer.Guest, dir string, pin *peer.Pinning) (*Idle, error) {
+	return startIdle(ctx, p, guests, dir, pin, nil)
 }
 
-func startIdle(ctx context.Context, p peer.Peer, g peer.Guest, dir string, pin *peer.Pinning, groups *cgroups) (_ *Idle, err error) {
-	i := &Idle{peer: p, memory: uint64(g.MemoryMiB) << 20, read: make(chan struct{})}
+func startIdle(ctx context.Context, p peer.Peer, guests []peer.Guest, dir string, pin *peer.Pinning, groups *cgroups) (_ *Idle, err error) {
+	i := &Idle{peer: p, read: make(chan struct{})}
 	if i.dir, err = os.MkdirTemp(dir, "run-"); err != nil {
 		return nil, err
 	}
-	g.Dir = i.dir
-	args, err := p.Command(g)
+	args, err := i.command(guests)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(i.dir))
 	}
@@ -87,6 +88,20 @@ func startIdle(ctx context.Context, p peer.Peer, g peer.Guest, dir string, pin *
 		return i, nil
 	}
 	return nil, errors.Join(fmt.Errorf("%s: its guest did not come up:\n%s", strings.Join(args, " "), peer.LastWords(console)), i.Stop())
+}
+
+// command is the command line of the first guest that the contestant can run.
+func (i *Idle) command(guests []peer.Guest) (args []string, err error) {
+	for n, g := range guests {
+		g.Dir = i.dir
+		args, err = i.peer.Command(g)
+		if errors.Is(err, peer.ErrUnsupported) {
+			continue
+		}
+		i.Guest, i.memory = n, uint64(g.MemoryMiB)<<20
+		return args, err
+	}
+	return nil, err
 }
 
 // awaitMark reads a console to the mark, and goes on by itself: done is closed at its end.

@@ -87,8 +87,6 @@ func TestUnsupported(t *testing.T) {
 		name   string
 		change func(*Guest)
 	}{
-		{"firecracker", func(g *Guest) { g.Transport = PCI }},
-		{"firecracker", func(g *Guest) { g.BzImage = true }},
 		{"firecracker", func(g *Guest) { g.Vhost = true }},
 		{"firecracker", func(g *Guest) { g.Direct = true }},
 		{"firecracker", func(g *Guest) { g.Queues = 2 }},

@@ -114,15 +114,25 @@ const (
 // start took for a moment has been given back by then.
 const settleIdle = 4 * time.Second
 
-func (r *run) idleGuest() peer.Guest {
+// idleGuests are the guest of footprint and density in all ways that contestants may need, and
+// words for these. It has no devices, so that the bus makes little difference, and nothing is
+// said of a guest's own memory that a kernel could change.
+func (r *run) idleGuests() (guests []peer.Guest, ways []string) {
 	g := r.guest()
 	g.Cmdline = footprint.Cmdline
-	return g
+	guests, ways = append(guests, g), append(ways, "virtio over MMIO")
+	g.Transport = peer.PCI
+	guests, ways = append(guests, g), append(ways, "virtio over PCI")
+	if g.Kernel, g.BzImage = r.bzImage(), true; g.Kernel != "" {
+		guests, ways = append(guests, g), append(ways, "the bzImage and virtio over PCI")
+	}
+	return guests, ways
 }
 
 func (r *run) footprint(ctx context.Context) error {
+	guests, ways := r.idleGuests()
 	series, notes, err := footprint.Measure(ctx, footprint.Config{
-		Peers: r.vmms(), Guest: r.idleGuest(), Runs: min(r.Runs, footprintRuns), Together: footprintVMs, Settle: settleIdle,
+		Peers: r.vmms(), Guests: guests, Ways: ways, Runs: min(r.Runs, footprintRuns), Together: footprintVMs, Settle: settleIdle,
 		Dir: r.stage.dir, Pin: r.pin, Progress: r.step,
 	})
 	r.take(series, notes)
@@ -133,9 +143,10 @@ func (r *run) footprint(ctx context.Context) error {
 const densityFloor = 0.15
 
 func (r *run) density(ctx context.Context) error {
+	guests, _ := r.idleGuests()
 	floor := uint64(densityFloor * float64(r.report.Environment.MemoryBytes))
 	series, notes, err := density.Measure(ctx, density.Config{
-		Peers: r.vmms(), Guest: r.idleGuest(), Machines: r.Machines, Floor: floor, Settle: settleIdle,
+		Peers: r.vmms(), Guests: guests, Machines: r.Machines, Floor: floor, Settle: settleIdle,
 		Dir: r.stage.dir, Pin: r.pin, Available: host.Root("/").Available, Progress: r.step,
 	})
 	r.take(series, notes)

@@ -43,6 +43,8 @@ type Config struct {
 	// memory, of which it touches some 100 MiB.
 	Guest peer.Guest
 	Runs  int
+	// Scale is the number of events in percent.
+	Scale int
 	// Dir is a folder for files of the contestants, best in memory.
 	Dir string
 	// Progress is told of each run.
@@ -99,7 +101,7 @@ func (m *measurement) prepare() error {
 		return err
 	}
 	for _, p := range m.Peers {
-		asked := figures
+		asked := scaled(m.Scale)
 		for _, t := range transports {
 			g.Transport, g.Dir, g.Cmdline = t.Transport, m.dir, request(asked)
 			_, err := p.Command(g)

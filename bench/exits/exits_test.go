@@ -52,7 +52,7 @@ func TestMeasure(t *testing.T) {
 			peer.Gureum(script(t, fake)), find(t, "qemu="+script(t, "#!/bin/sh\necho no such machine; exit 1\n")),
 			find(t, "cloud-hypervisor="+script(t, fake)), find(t, "kvmtool="+script(t, fake)),
 		},
-		Guest: peer.Guest{MemoryMiB: 256}, Runs: 3, Dir: t.TempDir(), Progress: func(string) { steps++ },
+		Guest: peer.Guest{MemoryMiB: 256}, Scale: 100, Runs: 3, Dir: t.TempDir(), Progress: func(string) { steps++ },
 	}
 	series, notes, err := Measure(t.Context(), c)
 	if err != nil {
@@ -103,7 +103,7 @@ func TestInterruptedMeasure(t *testing.T) {
 	stop := errors.New("enough")
 	steps := 0
 	series, _, err := Measure(ctx, Config{
-		Peers: []peer.Peer{peer.Gureum(script(t, fake))}, Guest: peer.Guest{MemoryMiB: 256}, Runs: 9, Dir: t.TempDir(),
+		Peers: []peer.Peer{peer.Gureum(script(t, fake))}, Guest: peer.Guest{MemoryMiB: 256}, Scale: 100, Runs: 9, Dir: t.TempDir(),
 		Progress: func(string) {
 			if steps++; steps == 3 {
 				cancel(stop)
@@ -119,13 +119,22 @@ func TestInterruptedMeasure(t *testing.T) {
 func TestTooFewEvents(t *testing.T) {
 	short := script(t, "#!/bin/sh\necho gureum-exits clock 1 0\necho gureum-exits events pio-write 1 5\necho gureum-exits end\n")
 	series, notes, err := Measure(t.Context(), Config{
-		Peers: []peer.Peer{peer.Gureum(short)}, Guest: peer.Guest{MemoryMiB: 256}, Runs: 2, Dir: t.TempDir(),
+		Peers: []peer.Peer{peer.Gureum(short)}, Guest: peer.Guest{MemoryMiB: 256}, Scale: 100, Runs: 2, Dir: t.TempDir(),
 	})
 	if err != nil || len(series) > 0 {
 		t.Errorf("%v, %v", series, err)
 	}
 	if want := fmt.Sprintf("PIO write: 1 events of %d", figures[0].events); len(notes) == 0 || notes[0].Kind != result.KindError || !strings.Contains(notes[0].Text, want) {
 		t.Errorf("%+v", notes)
+	}
+}
+
+func TestScaled(t *testing.T) {
+	for percent, want := range map[int]int{100: 1000, 20: 200, 10000: maxEvents} {
+		f := scaled(percent)
+		if last := len(f) - 1; f[0].events != want || f[last].events != figures[last].events || figures[0].events != 1000 {
+			t.Errorf("%d%%: %d events of the first, %d of the last", percent, f[0].events, f[last].events)
+		}
 	}
 }
 

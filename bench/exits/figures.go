@@ -2,6 +2,7 @@ package exits
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gureum/gureum/bench/peer"
@@ -12,8 +13,10 @@ type figure struct {
 	name string
 	// event is the guest's word for it (guest/events.c).
 	event string
-	// events is how many a run has. The guest holds at most maxEvents.
+	// events is how many a run has at a scale of 100%. The guest holds at most maxEvents.
 	events int
+	// fixed says that there are as many at any scale, since they take memory.
+	fixed bool
 	// device says that it is about a virtio device, so about how that is reached.
 	device bool
 }
@@ -33,9 +36,9 @@ var figures = []figure{
 	{name: "HLT wake-up by a device", event: "hlt-device", events: 1000, device: true},
 	{name: "HLT wake-up by TSC deadline, lateness", event: "hlt-timer", events: 1000},
 	{name: "IPI to a halted CPU and back", event: "ipi", events: 1000},
-	{name: "first touch of memory, 4 KiB apart", event: "touch-4k", events: 2048},
-	{name: "first touch of memory, 2 MiB apart", event: "touch-2m", events: 16},
-	{name: "first touch of memory, all of 2 MiB", event: "touch-all", events: 16},
+	{name: "first touch of memory, 4 KiB apart", event: "touch-4k", events: 2048, fixed: true},
+	{name: "first touch of memory, 2 MiB apart", event: "touch-2m", events: 16, fixed: true},
+	{name: "first touch of memory, all of 2 MiB", event: "touch-all", events: 16, fixed: true},
 }
 
 // transports are the ways to reach a device, and what their cases are called.
@@ -45,6 +48,17 @@ var transports = []struct {
 }{
 	{peer.MMIO, "virtio over MMIO"},
 	{peer.PCI, "virtio over PCI"},
+}
+
+// scaled are the figures with so many percent of their events.
+func scaled(percent int) []figure {
+	all := slices.Clone(figures)
+	for i := range all {
+		if !all[i].fixed {
+			all[i].events = min(max(all[i].events*percent/100, 1), maxEvents)
+		}
+	}
+	return all
 }
 
 // runWord begins the word of the guest's command line that says what to measure.

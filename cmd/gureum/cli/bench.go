@@ -32,8 +32,8 @@ instruction, and the device names of the RAM disk and the tap that it makes: /de
 which it writes to, and gbench0.
 
 The tables show the median of the runs, ± half the distance of their quartiles, and how
-many times the first one's it is, with the interval that this is in (95%%). A figure that
-is too noisy to conclude from is marked. --json keeps all samples, for 'gureum bench
+many times gureum's it is, in the cpu group the host's, with the interval that this is
+in (95%%). A figure that is too noisy to conclude from is marked. --json keeps all samples, for 'gureum bench
 compare'; --html writes a page with plots, --csv a row for each sample.
 
 Ctrl-C ends it with the results so far, which the files get too.

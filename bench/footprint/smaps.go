@@ -15,8 +15,9 @@ import (
 type Memory struct {
 	// VMM is what the process takes beside guest RAM.
 	VMM uint64
-	// Private is the part of VMM that no other process has mapped, Dirty what of it was
-	// written, and PSS is VMM with what others have mapped too shared out among them.
+	// Private is the part of VMM that no other process has mapped, Dirty what of it the
+	// process has written, and PSS is VMM with what others have mapped too shared out among
+	// them.
 	Private, Dirty, PSS uint64
 	// Guest is the guest RAM that has been touched, with the kernel and RAM disk
 	// files that are mapped into it.
@@ -29,6 +30,7 @@ type Memory struct {
 type Mapping struct {
 	Start, End, RSS uint64
 	Private, Dirty  uint64 // of RSS
+	anonymous       uint64 // of RSS, in no file, or not any more
 	PSS             uint64
 	hidden          bool // from children and core files
 	Name            string
@@ -79,7 +81,9 @@ func sum(maps []Mapping, guest func(i int) bool) Memory {
 		}
 		result.VMM += m.RSS
 		result.Private += m.Private
-		result.Dirty += m.Dirty
+		// The pages of a file in memory, as programs are that are measured, count as
+		// dirty though nobody has written to them.
+		result.Dirty += min(m.Dirty, m.anonymous)
 		result.PSS += m.PSS
 		result.Largest = insertLargest(result.Largest, m)
 	}
@@ -150,6 +154,8 @@ func parseSmaps(r io.Reader) ([]Mapping, error) {
 			err = addKiB(&m.Private, fields[1])
 		case "Private_Dirty:":
 			err = errors.Join(addKiB(&m.Private, fields[1]), addKiB(&m.Dirty, fields[1]))
+		case "Anonymous:":
+			err = addKiB(&m.anonymous, fields[1])
 		case "VmFlags:":
 			m.hidden = slices.Contains(fields, "dc") && slices.Contains(fields, "dd")
 		}

@@ -12,6 +12,7 @@ Rss:                 600 kB
 Pss:                 300 kB
 Private_Clean:       100 kB
 Private_Dirty:        50 kB
+Anonymous:            40 kB
 VmFlags: rd ex
 7f0000000000-7f0000001000 ---p 00000000 00:00 0
 Size:                  4 kB
@@ -33,6 +34,9 @@ func TestFindRunAndParse(t *testing.T) {
 	}
 	if len(maps) != 6 || maps[0].Name != "/usr/bin/vmm" || maps[0].RSS != 600<<10 || maps[0].PSS != 300<<10 || maps[0].Private != 150<<10 || maps[0].Dirty != 50<<10 {
 		t.Fatalf("maps: %+v", maps)
+	}
+	if m := sum(maps, func(i int) bool { return i == 2 || i == 3 }); m.Dirty != 40<<10 || m.Private != 150<<10 || m.Guest != 300<<10 || m.VMM != 612<<10 {
+		t.Errorf("%+v", m)
 	}
 	first, last, ok := findRun(maps, 2<<20)
 	if !ok || first != 2 || last != 3 {

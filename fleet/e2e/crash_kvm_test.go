@@ -362,7 +362,7 @@ var sequence = []step{
 	}},
 	{"up", []string{"up", "-f", "vms.yaml"}, func(c *crash) {
 		c.must("up", "-f", "vms.yaml")
-		c.must("exec", "--wait", "60s", "till", "true") // one that is not up is slow to switch itself off
+		c.must("exec", "--wait", "5m", "till", "true") // one that is not up is slow to switch itself off
 	}},
 	{"down", []string{"down", "-f", "vms.yaml"}, func(c *crash) { c.must("down", "-f", "vms.yaml") }},
 }

@@ -130,10 +130,10 @@ func TestTooFewEvents(t *testing.T) {
 }
 
 func TestScaled(t *testing.T) {
-	for percent, want := range map[int]int{100: 1000, 20: 200, 10000: maxEvents} {
+	for percent, want := range map[int][2]int{100: {1000, 16}, 20: {200, 3}, 1: {10, 1}, 10000: {maxEvents, 16}} {
 		f := scaled(percent)
-		if last := len(f) - 1; f[0].events != want || f[last].events != figures[last].events || figures[0].events != 1000 {
-			t.Errorf("%d%%: %d events of the first, %d of the last", percent, f[0].events, f[last].events)
+		if got := [2]int{f[0].events, f[len(f)-1].events}; got != want || figures[0].events != 1000 {
+			t.Errorf("%d%%: %d events of the first and the last, want %d", percent, got, want)
 		}
 	}
 }

@@ -15,8 +15,8 @@ type figure struct {
 	event string
 	// events is how many a run has at a scale of 100%. The guest holds at most maxEvents.
 	events int
-	// fixed says that there are as many at any scale, since they take memory.
-	fixed bool
+	// memory says that events take memory, so that there are no more at a larger scale.
+	memory bool
 	// device says that it is about a virtio device, so about how that is reached.
 	device bool
 }
@@ -36,9 +36,9 @@ var figures = []figure{
 	{name: "HLT wake-up by a device", event: "hlt-device", events: 1000, device: true},
 	{name: "HLT wake-up by TSC deadline, lateness", event: "hlt-timer", events: 1000},
 	{name: "IPI to a halted CPU and back", event: "ipi", events: 1000},
-	{name: "first touch of memory, 4 KiB apart", event: "touch-4k", events: 2048, fixed: true},
-	{name: "first touch of memory, 2 MiB apart", event: "touch-2m", events: 16, fixed: true},
-	{name: "first touch of memory, all of 2 MiB", event: "touch-all", events: 16, fixed: true},
+	{name: "first touch of memory, 4 KiB apart", event: "touch-4k", events: 2048, memory: true},
+	{name: "first touch of memory, 2 MiB apart", event: "touch-2m", events: 16, memory: true},
+	{name: "first touch of memory, all of 2 MiB", event: "touch-all", events: 16, memory: true},
 }
 
 // transports are the ways to reach a device, and what their cases are called.
@@ -53,10 +53,12 @@ var transports = []struct {
 // scaled are the figures with so many percent of their events.
 func scaled(percent int) []figure {
 	all := slices.Clone(figures)
-	for i := range all {
-		if !all[i].fixed {
-			all[i].events = min(max(all[i].events*percent/100, 1), maxEvents)
+	for i, f := range all {
+		most := maxEvents
+		if f.memory {
+			most = f.events
 		}
+		all[i].events = min(max(f.events*percent/100, 1), most)
 	}
 	return all
 }

@@ -169,7 +169,7 @@ func (r *run) steps() int {
 	for _, g := range r.Groups {
 		switch g {
 		case exits.Group:
-			n += exits.Steps(vmms, r.Runs)
+			n += exits.Steps(vmms, r.rounds())
 		case boot.Group:
 			n += r.bootConfig(r.bootCases()).Steps()
 		case footprint.Group:

@@ -97,10 +97,10 @@ func diskRow(j load.DiskJob, setup string) row {
 
 // Amounts of the network's rows.
 const (
-	streamBytes = 32 << 20
+	streamBytes = 8 << 20
 	roundTrips  = 500
 	connections = 100
-	datagrams   = 4000
+	datagrams   = 2000
 )
 
 func netRows() []row {

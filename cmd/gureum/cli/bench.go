@@ -33,8 +33,9 @@ which it writes to, and gbench0.
 
 The tables show the median of the runs, ± half the distance of their quartiles, and how
 many times gureum's it is, in the cpu group the host's, with the interval that this is
-in (95%%). A figure that is too noisy to conclude from is marked. --json keeps all samples, for 'gureum bench
-compare'; --html writes a page with plots, --csv a row for each sample.
+in (95%%). A figure that is too noisy to conclude from is marked. --json keeps all
+samples, for 'gureum bench compare'; --html writes a page with plots, --csv a row for
+each sample.
 
 Ctrl-C ends it with the results so far, which the files get too.
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,12 +27,30 @@ func PrepareDisk() (remove func() error, err error) {
 		if err := command("modprobe", "brd", "rd_nr=1", fmt.Sprintf("rd_size=%d", diskSize)); err != nil {
 			return nil, err
 		}
-		remove = func() error { return command("modprobe", "-r", "brd") }
+		remove = removeDisk
 	}
 	if err := fill(DiskDevice); err != nil {
 		return nil, errors.Join(err, remove())
 	}
 	return remove, nil
+}
+
+// A VMM that was killed with requests under way may hold on to the disk for a moment after its
+// end: the kernel takes its io_uring down by and by.
+const (
+	removeTries = 50
+	removeWait  = 100 * time.Millisecond
+)
+
+func removeDisk() error {
+	var err error
+	for range removeTries {
+		if err = command("modprobe", "-r", "brd"); err == nil {
+			return nil
+		}
+		time.Sleep(removeWait)
+	}
+	return err
 }
 
 // fill writes to all of a device.

@@ -52,7 +52,7 @@ func kvmRun(t *testing.T, s *stage) *run {
 	t.Helper()
 	return &run{
 		Options: Options{Runs: 1, Scale: kvmScale, Clock: result.ClockInstructions}, stage: s, gureum: peer.Gureum(s.gureum), withHost: true,
-		report: &result.Report{}, out: map[string]bool{},
+		report: &result.Report{}, out: map[string]bool{}, plan: &plan{},
 	}
 }
 

@@ -104,7 +104,8 @@ func checkRow(t *testing.T, all map[result.Key]float64, w *row, in *setup) {
 		if strings.HasPrefix(s.Figure, "exits to user space") && w.scaled(kvmScale) >= 100 && w.cost != "Gbit" && v > 0.5 {
 			t.Errorf("%+v is %v", s.Key, v)
 		}
-		if s.Figure == "datagrams lost" && v > 0 {
+		// A network in user space has as much room as its sockets, and a busy host overruns them.
+		if s.Figure == "datagrams lost" && (v < 0 || v > 1 || v > 0 && in.name != onUser) {
 			t.Errorf("%+v is %v", s.Key, v)
 		}
 		s.Subject = HostPeer

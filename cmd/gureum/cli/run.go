@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -178,11 +177,6 @@ var errTimeout = errors.New("the time of --timeout is over")
 
 // session runs one machine from its start to its end.
 func (o *runOptions) session(ctx context.Context, s Streams, console io.Writer) (vm.Outcome, error) {
-	// The heap is still small: what it grows by is not to take huge pages, which guest memory,
-	// made after this, is to have.
-	if err := vm.OwnPagesSmall(); err != nil {
-		slog.Debug("do without huge pages", "error", err)
-	}
 	config := *o.config
 	config.Console = console
 	r := &session{options: o, streams: s, started: time.Now()}

@@ -11,10 +11,10 @@ import (
 // An emulated host that runs guests breaks now and then, most of all one with
 // several CPUs: it panics, or one CPU misses an interrupt and whatever waits for
 // it waits for ever. The suite tells the latter by tests that neither begin nor
-// end for a long time. Either way it runs the package again on a new host; a test
+// end for a long time: a dozen guests on a busy machine take ten minutes. Either way it runs the package again on a new host; a test
 // that breaks its host by itself does so each time and fails.
 const (
-	stallTime   = 10 * time.Minute
+	stallTime   = 15 * time.Minute
 	maxAttempts = 3
 )
 

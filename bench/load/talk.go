@@ -88,7 +88,11 @@ func Mark(device, mark string) error {
 	if err := unix.BindToDevice(fd, device); err != nil {
 		return fmt.Errorf("%s: %w", device, err)
 	}
-	return unix.Sendto(fd, []byte(mark), 0, &unix.SockaddrInet4{Addr: [4]byte{255, 255, 255, 255}, Port: discardPort})
+	all := &unix.SockaddrInet4{Addr: [4]byte{255, 255, 255, 255}, Port: discardPort}
+	if err := unix.Sendto(fd, []byte(mark), 0, all); err != nil {
+		return fmt.Errorf("%s: send to all: %w", device, err)
+	}
+	return nil
 }
 
 // discardPort is that of the discard protocol (RFC 863).

@@ -30,7 +30,8 @@ func newExecCommand(s Streams) *cobra.Command {
 		Long: `Exec runs a command in the guest of a machine that runs, by its agent: its output
 comes out here, stdout and stderr apart, and its exit status is gureum's.
 
-A guest that has not come up yet is waited for, as long as --wait says.`,
+A guest that has not come up yet is waited for, as long as --wait or GUREUM_WAIT in
+the environment says.`,
 		Example: `  gureum exec web uname -a
   gureum exec -it web sh
   tar c . | gureum exec -i web tar x -C /srv`,

@@ -104,7 +104,10 @@ func NewRoot(s Streams) *cobra.Command {
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := waitFromEnvironment(cmd.Flags()); err != nil {
+				return err
+			}
 			return logs.install(s.Err)
 		},
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -42,4 +43,19 @@ func (o *waitOptions) wait(ctx context.Context, fl *fleet.Fleet, ref string) err
 		return nil
 	}
 	return fl.AwaitStage(ctx, ref, state.Stage(o.stage), o.timeout)
+}
+
+// waitFromEnvironment takes the limit of a command that waits for a guest from
+// GUREUM_WAIT, where --wait does not give one: on a host on which guests start slowly,
+// as on one that is a virtual machine itself, none of them should have to.
+func waitFromEnvironment(f *pflag.FlagSet) error {
+	text := os.Getenv("GUREUM_WAIT")
+	flag := f.Lookup("wait")
+	if text == "" || flag == nil || flag.Changed {
+		return nil
+	}
+	if err := flag.Value.Set(text); err != nil {
+		return fmt.Errorf("GUREUM_WAIT=%s: give a duration, such as 90s", text)
+	}
+	return nil
 }

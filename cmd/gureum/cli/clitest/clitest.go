@@ -67,17 +67,30 @@ func fleetDirs(env *testscript.Env) error {
 	}
 	env.Setenv("GUREUM_STATE", env.WorkDir+"/state")
 	env.Setenv("GUREUM_RUN", run)
+	env.Setenv("GUREUM_WAIT", "5m") // a busy lab starts guests slowly
 	env.Defer(func() {
+		defer os.RemoveAll(run)
 		left, err := filepath.Glob(filepath.Join(run, "vms", "*"))
-		if err != nil || len(left) > 0 {
-			env.T().Log("left behind: ", left, err)
-			env.T().FailNow()
+		if err == nil && len(left) == 0 {
+			return
 		}
-		_ = os.RemoveAll(run)
+		env.T().Log("left behind: ", left, err)
+		clearUp(env)
+		env.T().FailNow()
 	})
 	// A program that was built for coverage complains without it.
 	env.Setenv("GOCOVERDIR", env.WorkDir)
 	return nil
+}
+
+// clearUp takes away what a script that failed has left, for the next ones not to fail of it.
+func clearUp(env *testscript.Env) {
+	script := `gureum rm -f $(gureum ps -aq); gureum network rm $(gureum network ls -q)`
+	cmd := exec.Command("sh", "-c", script)
+	cmd.Env = env.Vars
+	if out, err := cmd.CombinedOutput(); err != nil {
+		env.T().Log("clear up: ", err, string(out))
+	}
 }
 
 // statusCommand runs a program and compares its exit status:

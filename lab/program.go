@@ -13,6 +13,10 @@ const emulatorEnv = "GUREUM_LAB_QEMU"
 
 const emulatorName = "qemu-system-x86_64"
 
+// emulatorFolder is where emulator/build.sh puts the one that it builds, by the number of
+// its changes to it.
+const emulatorFolder = "qemu-2"
+
 // MendedEmulator gives the path of the QEMU that 'make lab-qemu' built, or "" if there
 // is none. The deterministic mode uses it, since Debian's breaks guests there that
 // take many interrupts (docs/lab.md).
@@ -24,7 +28,7 @@ func MendedEmulator() string {
 	if err != nil {
 		return ""
 	}
-	path := filepath.Join(cache, "qemu", "bin", emulatorName)
+	path := filepath.Join(cache, emulatorFolder, "bin", emulatorName)
 	if _, err := os.Stat(path); err != nil {
 		return ""
 	}

@@ -3,10 +3,8 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -44,8 +42,8 @@ could be measured.`
 
 type benchOptions struct {
 	suite.Options
-	json, csv, html string
-	instructions    bool
+	benchFiles
+	instructions bool
 }
 
 func newBenchCommand(s Streams) *cobra.Command {
@@ -65,6 +63,7 @@ func newBenchCommand(s Streams) *cobra.Command {
   gureum bench boot --bzimage /boot/vmlinuz --peer kvmtool=/usr/local/bin/lkvm
   gureum bench --peer qemu --runs 9 --html report.html --csv samples.csv
   gureum bench compare old.json new.json    what changed between two results
+  gureum bench show old.json --html p.html  a result once more, in other forms
   gureum bench density --machines 500 --peer qemu
   gureum bench env                          what of this host decides on figures`,
 		ValidArgs: names,
@@ -85,11 +84,9 @@ func newBenchCommand(s Streams) *cobra.Command {
 	f.StringArrayVar(&o.Peers, "peer", nil, "measure this `PEER` too: "+strings.Join(peer.Names(), ", ")+", each NAME or NAME=PATH, or host for the host itself; repeatable")
 	f.StringVar(&o.BzImage, "bzimage", "", "boot this compressed kernel `FILE` as well (default: a Debian kernel for virtual machines in /boot)")
 	f.IntVar(&o.Machines, "machines", 16, "run this `NUMBER` of machines at a time in the density group, or fewer if memory is out before")
-	f.StringVar(&o.json, "json", "", "write the results with all samples to this `FILE`")
-	f.StringVar(&o.html, "html", "", "write a page with plots of the results to this `FILE`")
-	f.StringVar(&o.csv, "csv", "", "write a row for each sample to this `FILE`")
+	o.addFlags(f)
 	f.BoolVar(&o.instructions, "instructions", false, "this host counts instructions for nanoseconds (the lab's deterministic mode): say so")
-	cmd.AddCommand(newBenchEnvCommand(s), newBenchCompareCommand(s))
+	cmd.AddCommand(newBenchEnvCommand(s), newBenchCompareCommand(s), newBenchShowCommand(s))
 	return cmd
 }
 
@@ -112,11 +109,8 @@ func (o *benchOptions) check(names []string) error {
 	case o.Scale < 1 || o.Scale > 10000:
 		return fmt.Errorf("scale %d: give 1 to 10000 percent", o.Scale)
 	}
-	for _, f := range o.files(nil) {
-		// Now, as it takes a while until the file is written.
-		if dir := filepath.Dir(f.path); f.path != "" && unix.Access(dir, unix.W_OK) != nil {
-			return fmt.Errorf("%s: %s is no folder that can be written to", f.flag, dir)
-		}
+	if err := o.benchFiles.check(); err != nil {
+		return err
 	}
 	if o.BzImage != "" {
 		if _, err := os.Stat(o.BzImage); err != nil {
@@ -143,12 +137,7 @@ func (o *benchOptions) run(cmd *cobra.Command, s Streams) error {
 	if err != nil {
 		return machineErrorf("%w", err)
 	}
-	err = benchreport.Table(s.Out, r, styleOf(s.Out))
-	for _, f := range o.files(r) {
-		if f.path != "" {
-			err = errors.Join(err, writeFile(f.path, f.write))
-		}
-	}
+	err = errors.Join(benchreport.Table(s.Out, r, styleOf(s.Out)), o.write(r))
 	if err == nil && len(r.Series) == 0 {
 		err = errors.New("nothing could be measured")
 	}
@@ -156,50 +145,6 @@ func (o *benchOptions) run(cmd *cobra.Command, s Streams) error {
 		return machineErrorf("%w", err)
 	}
 	return nil
-}
-
-// outFile is one that a flag asks for, "" for none.
-type outFile struct {
-	flag, path string
-	write      func(io.Writer) error
-}
-
-func (o *benchOptions) files(r *result.Report) []outFile {
-	what := map[string]string{}
-	names, words := suite.Groups()
-	for i, name := range names {
-		what[name] = words[i]
-	}
-	return []outFile{
-		{"json", o.json, func(w io.Writer) error { return printJSON(w, r) }},
-		{"html", o.html, func(w io.Writer) error { return benchreport.HTML(w, r, what) }},
-		{"csv", o.csv, func(w io.Writer) error { return benchreport.CSV(w, r) }},
-	}
-}
-
-// writeFile writes a file that is there as a whole or not at all. What is no regular file, as
-// /dev/stdout, is written to.
-func writeFile(path string, write func(io.Writer) error) (err error) {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		f, err := os.OpenFile(path, os.O_WRONLY, 0)
-		if err != nil {
-			return err
-		}
-		return errors.Join(write(f), f.Close())
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("%s: %w", path, errors.Join(err, os.Remove(f.Name())))
-		}
-	}()
-	if err := errors.Join(write(f), f.Chmod(0o644), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
 
 // newBenchLoadCommand makes loads, on the host or in a guest of a measurement.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -60,9 +61,11 @@ func newProgress(s Streams) *progress {
 	return p
 }
 
-// step shows what is being done after so much of all the work.
+// step shows what is being done after so much of all the work, or logs it where there is no
+// terminal.
 func (p *progress) step(what string, done, all int) {
 	if p.w == nil {
+		slog.Info("bench", "step", what, "done", done, "of", all)
 		return
 	}
 	fmt.Fprintf(p.w, "\r\x1b[K%s", p.text(what, done, all))

@@ -33,6 +33,8 @@ type Guest struct {
 	MemoryMiB int
 	CPUs      int
 	Transport Transport
+	// NoClock is without a real-time clock where the VMM leaves it out of itself.
+	NoClock bool
 	// Disk is a raw file or block device, "" for none, with a queue for each CPU where the VMM
 	// has several; Direct goes past the host's page cache.
 	Disk   string

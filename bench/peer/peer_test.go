@@ -31,7 +31,7 @@ func TestCommands(t *testing.T) {
 			"-M q35", "-m 300", "-smp 3", "file=/d,if=none,id=d0,format=raw,cache=none,aio=native", "virtio-blk-pci,", "ifname=tap9,", "vhost=off", "virtio-net-pci,", "console=ttyS0 quiet",
 		}},
 		{byName("qemu"), func(g *Guest) { g.Transport, g.Queues, g.Vhost = MMIO, 4, true }, []string{
-			"-M microvm", "virtio-blk-device,", "num-queues=3", "virtio-net-device,netdev=n0,mq=on", "vhost=on,queues=4",
+			"-M microvm,rtc=on", "virtio-blk-device,", "num-queues=3", "virtio-net-device,netdev=n0,mq=on", "vhost=on,queues=4",
 		}},
 		{Gureum("gureum"), func(g *Guest) { g.Tap, g.UserNet, g.MAC = "", true, "02:00:00:00:00:01" }, []string{"--net user,host=on,mac=02:00:00:00:00:01"}},
 		{byName("qemu"), func(g *Guest) { g.Tap, g.UserNet, g.MAC = "", true, "02:00:00:00:00:01" }, []string{"-netdev user,id=n0 ", "netdev=n0,mac=02:00:00:00:00:01"}},

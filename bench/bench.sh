@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The whole benchmark, beside QEMU and the host itself: here where the host has KVM, else
-# in the lab, where time is counted in instructions.
+# in the lab, where time is counted in instructions. Without arguments all is measured, and
+# results are left in bin/bench.json and bin/bench.html.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,8 +12,41 @@ if file=$(bin/lab kernel linux-image-cloud-amd64); then
 else
   echo "there is no bzImage to measure with: see the message above" >&2
 fi
+bench=(bin/gureum bench --log-level info --peer qemu --peer host "${bzimage[@]}")
 
 if bin/gureum doctor >/dev/null 2>&1; then
-  exec bin/gureum bench --peer qemu --peer host "${bzimage[@]}" "$@"
+  if [ $# -eq 0 ]; then
+    set -- --json bin/bench.json --html bin/bench.html
+  fi
+  exec "${bench[@]}" "$@"
 fi
-exec bin/lab --deterministic --memory 6G -- bin/gureum bench --instructions --peer qemu --peer host "${bzimage[@]}" "$@"
+
+lab=(bin/lab --deterministic --memory 6G)
+if [ $# -gt 0 ]; then
+  exec "${lab[@]}" -- "${bench[@]}" --instructions "$@"
+fi
+
+# Two labs share the groups: each takes a CPU of this machine, and instructions are as many
+# beside another lab. Four runs are the fewest that have an interval.
+out=$(mktemp -d "${TMPDIR:-/tmp}/gureum-bench.XXXXXX")
+labs=()
+trap 'kill "${labs[@]}" 2>/dev/null || true; wait; rm -rf "$out"' EXIT
+trap 'exit 130' INT TERM HUP
+measure() { # NAME GROUP...
+  local name=$1
+  shift
+  "${lab[@]}" --share "$out" -- "${bench[@]}" --instructions --runs 4 --machines 6 --json "$out/$name.json" "$@" >"$out/$name.txt" &
+  labs+=($!)
+}
+measure one boot cpu density
+measure two exits footprint block net snapshot
+status=0
+for job in "${labs[@]}"; do
+  wait "$job" || status=$?
+done
+if [ "$status" -ne 0 ]; then
+  cat "$out"/*.txt
+  exit "$status"
+fi
+bin/gureum bench show "$out/one.json" "$out/two.json" --json bin/bench.json --html bin/bench.html
+echo "bench: also in bin/bench.json and bin/bench.html" >&2

@@ -82,6 +82,20 @@ func Names() []string {
 	return names
 }
 
+// muchMemory is that of the largest ring, in bytes.
+const muchMemory = 1 << 30
+
+// SmallNames are those of the loads that do with a fraction of a GiB.
+func SmallNames() []string {
+	var names []string
+	for _, l := range Loads() {
+		if l.memory < muchMemory {
+			names = append(names, l.Name)
+		}
+	}
+	return names
+}
+
 // Run makes some loads, runs times each, with scale percent of the operations. A load that
 // fails tells so in its sample; the others go on.
 func Run(ctx context.Context, names []string, runs, scale int, each func(Sample)) error {

@@ -32,14 +32,24 @@ func (r *run) guest() peer.Guest {
 
 func (r *run) exits(ctx context.Context) error {
 	scale := r.Scale
-	if r.Clock == result.ClockInstructions {
+	if r.counted() {
 		scale = max(scale/5, 1) // nearly all events of a kind take the same there
 	}
 	series, notes, err := exits.Measure(ctx, exits.Config{
-		Peers: r.vmms(), Guest: r.guest(), Runs: r.rounds(), Scale: scale, Dir: r.stage.dir, Progress: r.step,
+		Peers: r.vmms(), Guest: r.guest(), Runs: r.exitsRuns(), Scale: scale, Dir: r.stage.dir, Progress: r.step,
 	})
 	r.take(series, notes)
 	return err
+}
+
+// countedRuns is how often what takes long is measured at most where instructions are counted.
+const countedRuns = 2
+
+func (r *run) exitsRuns() int {
+	if r.counted() {
+		return min(r.Runs, countedRuns)
+	}
+	return r.Runs
 }
 
 // bootCases differ from the first in one thing each.
@@ -60,6 +70,7 @@ func (r *run) bootCases() []boot.Case {
 	add("PCI", func(c *boot.Case) { c.Guest.Transport = peer.PCI })
 	add("a disk and a network", func(c *boot.Case) { c.Guest.Disk, c.Guest.Tap = host.DiskDevice, tapName })
 	add("cold page cache", func(c *boot.Case) { c.Cold = true })
+	add("machine as it comes: microvm has no RTC", func(c *boot.Case) { c.Guest.NoClock = true })
 	add("a command by the guest's agent", func(c *boot.Case) { c.Agent = true })
 	if file := r.bzImage(); file != "" {
 		add("bzImage, PCI", func(c *boot.Case) {
@@ -67,6 +78,11 @@ func (r *run) bootCases() []boot.Case {
 			// Unpacking itself in the guest takes it long, and spreads little.
 			c.Runs = 3
 		})
+	}
+	if r.counted() {
+		for i := range cases[1:] {
+			cases[i+1].Runs = countedRuns
+		}
 	}
 	return cases
 }
@@ -116,6 +132,13 @@ const (
 	footprintVMs  = 4
 )
 
+func (r *run) footprintRuns() int {
+	if r.counted() {
+		return min(r.Runs, countedRuns)
+	}
+	return min(r.Runs, footprintRuns)
+}
+
 // settleIdle is how long guests that do nothing are left alone before they are measured: what their
 // start took for a moment has been given back by then.
 const settleIdle = 4 * time.Second
@@ -138,7 +161,7 @@ func (r *run) idleGuests() (guests []peer.Guest, ways []string) {
 func (r *run) footprint(ctx context.Context) error {
 	guests, ways := r.idleGuests()
 	series, notes, err := footprint.Measure(ctx, footprint.Config{
-		Peers: r.vmms(), Guests: guests, Ways: ways, Runs: min(r.Runs, footprintRuns), Together: footprintVMs, Settle: settleIdle,
+		Peers: r.vmms(), Guests: guests, Ways: ways, Runs: r.footprintRuns(), Together: footprintVMs, Settle: settleIdle,
 		Dir: r.stage.dir, Pin: r.pin, Progress: r.step,
 	})
 	r.take(series, notes)

@@ -63,6 +63,7 @@ func GuestMain(ctx context.Context, args []string, out io.Writer) error {
 	f.SetOutput(io.Discard)
 	disk, server := f.String("disk", "", "device"), f.String("server", "", "address")
 	runs, scale := f.Int("runs", 1, "samples"), f.Int("scale", 100, "percent of the work")
+	small := f.Bool("small", false, "leave out loads of much memory")
 	if err := f.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -73,7 +74,7 @@ func GuestMain(ctx context.Context, args []string, out io.Writer) error {
 	case "serve":
 		return serveRows(f.Arg(0), out)
 	case "cpu":
-		return makeCPU(ctx, *runs, *scale, out)
+		return makeCPU(ctx, *runs, *scale, *small, out)
 	}
 	return fmt.Errorf("%q: give rows, serve or cpu", args[0])
 }
@@ -152,9 +153,13 @@ func serveRows(address string, out io.Writer) error {
 }
 
 // makeCPU tells each load's samples as JSON behind a mark.
-func makeCPU(ctx context.Context, runs, scale int, out io.Writer) error {
+func makeCPU(ctx context.Context, runs, scale int, small bool, out io.Writer) error {
+	names := cpu.Names()
+	if small {
+		names = cpu.SmallNames()
+	}
 	var failed error
-	err := cpu.Run(ctx, cpu.Names(), runs, scale, func(s cpu.Sample) {
+	err := cpu.Run(ctx, names, runs, scale, func(s cpu.Sample) {
 		text, err := json.Marshal(s)
 		failed = errors.Join(failed, err)
 		fmt.Fprintf(out, "%s%s\n", cpuMark, text)

@@ -188,11 +188,11 @@ func (r *run) takeRows(w *watch, s *setup, name string, got rowSamples) {
 
 // wallFactor is how much more work rows have by a clock that is not exact. Where
 // instructions are counted, few say as much as many.
-const wallFactor = 10
+const wallFactor = 40
 
 // percent is the work of rows.
 func (r *run) percent() int {
-	if r.Clock == result.ClockInstructions {
+	if r.counted() {
 		return r.Scale
 	}
 	return r.Scale * wallFactor

@@ -66,8 +66,8 @@ const severalJobs = 2
 
 // Numbers of requests of a job. One at a time is the slowest.
 const (
-	smallRequests = 2000
-	largeRequests = 200
+	smallRequests = 500
+	largeRequests = 50
 	oneByOne      = 2 // and so many times fewer then
 )
 
@@ -97,10 +97,10 @@ func diskRow(j load.DiskJob, setup string) row {
 
 // Amounts of the network's rows.
 const (
-	streamBytes = 8 << 20
-	roundTrips  = 500
-	connections = 100
-	datagrams   = 2000
+	streamBytes = 4 << 20
+	roundTrips  = 125
+	connections = 25
+	datagrams   = 500
 )
 
 func netRows() []row {

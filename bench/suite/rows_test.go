@@ -222,7 +222,7 @@ func testRun(t *testing.T, gureum string, peers ...peer.Peer) *run {
 		t.Fatal(err)
 	}
 	return &run{
-		Options: Options{Runs: 2, Scale: 1, Clock: result.ClockInstructions}, stage: &stage{dir: dir, gureum: path}, gureum: peer.Gureum(path), peers: peers,
+		Options: Options{Runs: 2, Scale: 4, Clock: result.ClockInstructions}, stage: &stage{dir: dir, gureum: path}, gureum: peer.Gureum(path), peers: peers,
 		report: &result.Report{}, out: map[string]bool{}, plan: &plan{},
 	}
 }
@@ -251,7 +251,7 @@ func TestMeasureSetup(t *testing.T) {
 	r.addRows(groupBlock, got)
 	own := 0
 	for _, s := range r.report.Series {
-		if s.Subject != "gureum" || len(s.Samples) != 2 {
+		if s.Subject != "gureum" || len(s.Samples) != r.rounds() {
 			t.Errorf("%+v", s)
 		}
 		if s.Case == "" {

@@ -169,11 +169,11 @@ func (r *run) steps() int {
 	for _, g := range r.Groups {
 		switch g {
 		case exits.Group:
-			n += exits.Steps(vmms, r.rounds())
+			n += exits.Steps(vmms, r.exitsRuns())
 		case boot.Group:
 			n += r.bootConfig(r.bootCases()).Steps()
 		case footprint.Group:
-			n += vmms * (min(r.Runs, footprintRuns) + 1)
+			n += vmms * (r.footprintRuns() + 1)
 		case density.Group:
 			n += vmms * r.Machines
 		case groupCPU:

@@ -47,6 +47,8 @@ type Config struct {
 	Scale int
 	// Dir is a folder for files of the contestants, best in memory.
 	Dir string
+	// Pin is the CPUs that they run on.
+	Pin *peer.Pinning
 	// Progress is told of each run.
 	Progress func(what string)
 }
@@ -216,7 +218,9 @@ func (m *measurement) once(ctx context.Context, p plan) (*Report, error) {
 	var out, errs strings.Builder
 	cmd := peer.Process(ctx, args)
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	err = cmd.Run()
+	if err = m.Pin.Start(cmd); err == nil {
+		err = cmd.Wait()
+	}
 	text := strings.ReplaceAll(out.String(), "\r", "")
 	words := peer.LastWords(text + "\n" + errs.String())
 	var status *exec.ExitError

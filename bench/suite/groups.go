@@ -36,7 +36,7 @@ func (r *run) exits(ctx context.Context) error {
 		scale = max(scale/5, 1) // nearly all events of a kind take the same there
 	}
 	series, notes, err := exits.Measure(ctx, exits.Config{
-		Peers: r.vmms(), Guest: r.guest(), Runs: r.exitsRuns(), Scale: scale, Dir: r.stage.dir, Progress: r.step,
+		Peers: r.vmms(), Guest: r.guest(), Runs: r.exitsRuns(), Scale: scale, Dir: r.stage.dir, Pin: r.pin, Progress: r.step,
 	})
 	r.take(series, notes)
 	return err

@@ -26,6 +26,8 @@ type receiver struct {
 	frame  int           // bytes of a frame that was read and not yet given to the driver
 	placed int           // how many of them are in the buffers, from the start; the rest is in spill
 	asked  bool          // the driver was asked to kick
+	frames int           // given to the driver since it was last told
+	bytes  int           // of them
 
 	spill []byte
 	iov   [][]byte
@@ -38,6 +40,10 @@ const maxParts = 1023
 
 // plainFrame is the room that is wanted when no frame is larger than the MTU.
 const plainFrame = HeaderSize + etherHeader + 2*4 + 1500
+
+// flushBytes is how much is given to the driver at most before it is told, though more is
+// waiting: copying so much takes about as long as waking it.
+const flushBytes = 64 << 10
 
 var (
 	errRXBuffer = errors.New("receive buffer without room for a header")
@@ -71,7 +77,7 @@ func (rx *receiver) run() { rx.serve(rx.step) }
 // step receives one frame, or a part of one.
 func (rx *receiver) step() (park bool) {
 	if !rx.open() {
-		rx.q.Flush()
+		rx.flush()
 		return true
 	}
 	if err := rx.gather(); err != nil {
@@ -133,7 +139,7 @@ func (rx *receiver) gather() error {
 
 // starve asks for a kick when the driver has put more buffers out.
 func (rx *receiver) starve() (park bool) {
-	rx.q.Flush()
+	rx.flush()
 	rx.asked = true
 	return !rx.q.EnableKicks()
 }
@@ -154,12 +160,12 @@ func (rx *receiver) read() (park bool) {
 	}
 	n, err := rx.d.cfg.Backend.Readv(rx.pair, rx.iov, false)
 	if n == 0 && err == nil {
-		rx.q.Flush()
+		rx.flush()
 		n, err = rx.d.cfg.Backend.Readv(rx.pair, rx.iov, true)
 	}
 	if err != nil {
 		rx.warn(warnReceive, "receive from the host's network", rx.q, err)
-		rx.q.Flush()
+		rx.flush()
 		rx.pause(retry)
 		return true
 	}
@@ -175,7 +181,7 @@ func (rx *receiver) at(i int) *queue.Chain { return &rx.held[(rx.first+i)%len(rx
 // deliver gives the frame to the driver, or drops it if there will never be room.
 func (rx *receiver) deliver() (park bool) {
 	if wait := rx.d.rxLimit.take(rx.frame - HeaderSize); wait > 0 {
-		rx.q.Flush()
+		rx.flush()
 		rx.pause(wait)
 		return true
 	}
@@ -185,7 +191,7 @@ func (rx *receiver) deliver() (park bool) {
 		return false
 	}
 	rx.unspill()
-	left := rx.frame
+	size, left := rx.frame, rx.frame
 	rx.used = rx.used[:0]
 	for left > 0 {
 		c := rx.at(len(rx.used))
@@ -203,8 +209,18 @@ func (rx *receiver) deliver() (park bool) {
 	rx.count -= len(rx.used)
 	rx.frame = 0
 	rx.q.PutAll(rx.used)
-	rx.q.Flush()
+	rx.frames++
+	// A driver that looks sees the frames at once. One that sleeps is woken for the last of
+	// them: on a host with few CPUs it would run in place of who sends the others.
+	if rx.bytes += size; rx.frames >= flushEvery || rx.bytes >= flushBytes {
+		rx.flush()
+	}
 	return false
+}
+
+func (rx *receiver) flush() {
+	rx.frames, rx.bytes = 0, 0
+	rx.q.Flush()
 }
 
 // unspill moves the end of a frame into the buffers that came after it was read.

@@ -240,3 +240,36 @@ func TestReceiveWhileDown(t *testing.T) {
 		t.Errorf("%d interrupts", n)
 	}
 }
+
+// TestReceiveTellsOfMany has frames come together: the driver sees each at once, and is
+// interrupted for the last, or sooner where there are many, or much.
+func TestReceiveTellsOfMany(t *testing.T) {
+	for name, c := range map[string]struct{ frames, size, want int }{
+		"few":          {20, 60, 1},
+		"many":         {2*flushEvery + 5, 60, 3},
+		"many exactly": {flushEvery, 60, 1},
+		"much":         {5, flushBytes / 2, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(1)
+			_, d := mustNew(t, f, nil)
+			d.Start(virtiotest.AllFeatures &^ (1 << virtio.FeatureEventIdx))
+			q := d.Queue(0)
+			var last *virtiotest.Request
+			for range c.frames {
+				last = q.Submit(nil, maxFrame)
+			}
+			all := make([][]byte, c.frames)
+			for i := range all {
+				all[i] = frame(c.size, byte(i))
+			}
+			f.arrive(0, all...)
+			q.Kick()
+			q.Wait(last)
+			d.Eventually("an interrupt for all", func() bool { return d.Interrupts(0) >= c.want })
+			if n := d.Interrupts(0); n != c.want {
+				t.Errorf("%d interrupts, want %d", n, c.want)
+			}
+		})
+	}
+}

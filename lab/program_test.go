@@ -32,7 +32,7 @@ func TestEmulatorProgram(t *testing.T) {
 	debians := program(bin)
 	want(false, debians)
 	want(true, debians)
-	mended := program(filepath.Join(cache, "gureum", "lab", "qemu", "bin"))
+	mended := program(filepath.Join(cache, "gureum", "lab", emulatorFolder, "bin"))
 	want(false, debians)
 	want(true, mended)
 	own := program(t.TempDir())

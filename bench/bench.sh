@@ -27,26 +27,48 @@ if [ $# -gt 0 ]; then
 fi
 
 # Two labs share the groups: each takes a CPU of this machine, and instructions are as many
-# beside another lab. Four runs are the fewest that have an interval.
+# beside another lab. Four runs are the fewest that have an interval. Ctrl-C is passed on,
+# once (set -m keeps the terminal's from the labs), and ends both with what they have.
+set -m
 out=$(mktemp -d "${TMPDIR:-/tmp}/gureum-bench.XXXXXX")
 labs=()
+interrupted=
 trap 'kill "${labs[@]}" 2>/dev/null || true; wait; rm -rf "$out"' EXIT
-trap 'exit 130' INT TERM HUP
+trap 'interrupted=1; kill -INT "${labs[@]}" 2>/dev/null || true' INT TERM HUP
 measure() { # NAME GROUP...
   local name=$1
   shift
-  "${lab[@]}" --share "$out" -- "${bench[@]}" --instructions --runs 4 --machines 6 --json "$out/$name.json" "$@" >"$out/$name.txt" &
+  "${lab[@]}" --share "$out" -- "${bench[@]}" --instructions --runs 4 --machines 6 --json "$out/$name.json" "$@" </dev/null >"$out/$name.txt" &
   labs+=($!)
 }
 measure one boot cpu density
 measure two exits footprint block net snapshot
-status=0
+failed=0
 for job in "${labs[@]}"; do
-  wait "$job" || status=$?
+  status=0
+  while kill -0 "$job" 2>/dev/null; do
+    status=0
+    wait "$job" || status=$?
+  done
+  if [ "$status" -ne 0 ]; then
+    failed=$status
+  fi
 done
-if [ "$status" -ne 0 ]; then
+results=()
+for name in one two; do
+  if [ -f "$out/$name.json" ]; then
+    results+=("$out/$name.json")
+  fi
+done
+if [ "${#results[@]}" -eq 0 ] || { [ "$failed" -ne 0 ] && [ -z "$interrupted" ]; }; then
   cat "$out"/*.txt
-  exit "$status"
+  if [ -n "$interrupted" ]; then
+    failed=130
+  fi
+  exit "$failed"
 fi
-bin/gureum bench show "$out/one.json" "$out/two.json" --json bin/bench.json --html bin/bench.html
+bin/gureum bench show "${results[@]}" --json bin/bench.json --html bin/bench.html
 echo "bench: also in bin/bench.json and bin/bench.html" >&2
+if [ -n "$interrupted" ]; then
+  exit 130
+fi

@@ -29,11 +29,14 @@ type Suite struct {
 	// Direct runs the tests on this machine.
 	Direct bool
 
-	Packages     []string // as 'go list' takes them; "." by default
-	Parallel     int      // packages tested at a time, each in an L1 of its own; 1 by default
-	Run          string   // pattern of test names; "^TestKVM" by default
-	Verbose      bool
-	NoRace       bool
+	Packages []string // as 'go list' takes them; "." by default
+	Parallel int      // packages tested at a time, each in an L1 of its own; 1 by default
+	Run      string   // pattern of test names; "^TestKVM" by default
+	Verbose  bool
+	NoRace   bool
+	// Shipped are ends of the paths of packages that are tested as the program is shipped,
+	// without the race detector, since they start many machines.
+	Shipped      []string
 	Count        int           // how often each test runs; 1 by default
 	Timeout      time.Duration // of one package; 10 minutes by default
 	CoverPackage string        // pattern of packages to cover; each its own by default
@@ -146,7 +149,7 @@ func (s Suite) build(ctx context.Context, tmp string, pkgs []testPackage) ([]tes
 		p.profile = filepath.Join(tmp, strconv.Itoa(i)+".cover")
 		args := []string{"test", "-c", "-o", p.binary}
 		cgo := "CGO_ENABLED=0" // as the program is shipped
-		if !s.NoRace {
+		if !s.NoRace && !s.shipped(p.path) {
 			args = append(args, "-race")
 			cgo = "CGO_ENABLED=1"
 		}
@@ -170,6 +173,11 @@ func (s Suite) build(ctx context.Context, tmp string, pkgs []testPackage) ([]tes
 		built = append(built, p)
 	}
 	return built, nil
+}
+
+// shipped tells that a package is tested without the race detector.
+func (s Suite) shipped(path string) bool {
+	return slices.ContainsFunc(s.Shipped, func(end string) bool { return end != "" && strings.HasSuffix(path, "/"+end) })
 }
 
 // goCommand is the go tool, with all that it starts ended when ctx is.

@@ -144,3 +144,12 @@ func TestLabSuite(t *testing.T) {
 		t.Errorf("profile: %v\n%s", err, b)
 	}
 }
+
+func TestShipped(t *testing.T) {
+	s := Suite{Shipped: []string{"", "fleet/e2e"}}
+	for path, want := range map[string]bool{"example.com/x/fleet/e2e": true, "example.com/x/fleet": false, "example.com/x/notfleet/e2e": false} {
+		if s.shipped(path) != want {
+			t.Errorf("%s: %v", path, !want)
+		}
+	}
+}

@@ -19,7 +19,7 @@ import (
 const program = "../../bin/gureum"
 
 // kvmScale makes enough requests to tell some exits each from none, in percent.
-const kvmScale = 5
+const kvmScale = 20
 
 // nothingLeft fails if anything of a run is still there.
 func nothingLeft(t *testing.T) {

@@ -92,7 +92,7 @@ func (g *Group) Start() error {
 	g.live = len(g.cpus)
 	g.threads.Add(len(g.cpus))
 	for _, c := range g.cpus {
-		go c.thread()
+		go offFirstThread(c.thread)
 	}
 	return nil
 }

@@ -12,12 +12,29 @@ import (
 // kickSignal brings a thread out of KVM_RUN. See the package comment for why this one.
 const kickSignal = unix.SIGURG
 
+// offFirstThread runs f, locked to its thread for ever, on any but the first of the process:
+// that one's name is the process's, and it does not end with its goroutine.
+func offFirstThread(f func()) {
+	runtime.LockOSThread()
+	if unix.Gettid() != unix.Getpid() {
+		f()
+		return
+	}
+	done := make(chan struct{})
+	go func() { // which is not run here, as this thread is taken
+		defer close(done)
+		runtime.LockOSThread()
+		f()
+	}()
+	<-done
+	runtime.UnlockOSThread()
+}
+
 // thread is a vCPU's goroutine, from Start to the end of the group.
 func (c *cpu) thread() {
 	g := c.group
 	defer g.threads.Done()
 	// Never unlocked: the thread has a name and a history and ends with the goroutine.
-	runtime.LockOSThread()
 	setThreadName("vcpu" + strconv.Itoa(c.index))
 	unblockKickSignal()
 

@@ -105,7 +105,7 @@ func NewRoot(s Streams) *cobra.Command {
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if err := waitFromEnvironment(cmd.Flags()); err != nil {
+			if err := checkGuestWait(cmd.Flags()); err != nil {
 				return err
 			}
 			return logs.install(s.Err)

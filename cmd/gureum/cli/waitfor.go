@@ -45,17 +45,20 @@ func (o *waitOptions) wait(ctx context.Context, fl *fleet.Fleet, ref string) err
 	return fl.AwaitStage(ctx, ref, state.Stage(o.stage), o.timeout)
 }
 
-// waitFromEnvironment takes the limit of a command that waits for a guest from
-// GUREUM_WAIT, where --wait does not give one: on a host on which guests start slowly,
-// as on one that is a virtual machine itself, none of them should have to.
-func waitFromEnvironment(f *pflag.FlagSet) error {
-	text := os.Getenv("GUREUM_WAIT")
+// checkGuestWait looks at --wait of a command that waits for a guest. Where it is not given
+// GUREUM_WAIT is: on a host on which guests start slowly, as on one that is a virtual machine
+// itself, nobody should have to give it each time.
+func checkGuestWait(f *pflag.FlagSet) error {
 	flag := f.Lookup("wait")
-	if text == "" || flag == nil || flag.Changed {
+	if flag == nil {
 		return nil
 	}
-	if err := flag.Value.Set(text); err != nil {
-		return fmt.Errorf("GUREUM_WAIT=%s: give a duration, such as 90s", text)
+	name, text := "wait ", flag.Value.String()
+	if env := os.Getenv("GUREUM_WAIT"); env != "" && !flag.Changed {
+		name, text = "GUREUM_WAIT=", env
 	}
-	return nil
+	if d, err := time.ParseDuration(text); err != nil || d < 0 {
+		return fmt.Errorf("%s%s: give a duration, such as 90s", name, text)
+	}
+	return flag.Value.Set(text)
 }

@@ -81,8 +81,7 @@ stock: setup build ## build a Debian image and show that it runs (a quarter of a
 
 .PHONY: lab-qemu
 lab-qemu: ## build the lab's emulator for its deterministic mode (some minutes, once; not where there is KVM)
-	@[ -x "$${XDG_CACHE_HOME:-$$HOME/.cache}/gureum/lab/qemu-2/bin/qemu-system-x86_64" ] || \
-	  { $(call install,$(EMULATOR_PACKAGES)) && lab/emulator/build.sh; }
+	@lab/emulator/build.sh -n || { $(call install,$(EMULATOR_PACKAGES)) && lab/emulator/build.sh; }
 
 .PHONY: bench
 bench: setup build lab-qemu ## run gureum bench beside QEMU and the host (BENCH='boot --runs 9' chooses)

@@ -176,7 +176,7 @@ func mainTest(args []string, stdout, stderr io.Writer) int {
 	fs.BoolVar(&s.Verbose, "v", false, "print each test as it runs")
 	fs.BoolVar(&s.Direct, "direct", s.Direct, "run on this machine, not in the lab (default where it has KVM)")
 	race := fs.Bool("race", true, "look for data races")
-	shipped := fs.String("shipped", "", "do not look for them in `packages` whose paths end so, separated by commas")
+	except := fs.String("race-except", "", "do not look for data races in `packages` whose paths end so, separated by commas")
 	fs.IntVar(&s.Parallel, "p", min(runtime.NumCPU(), 4), "test this `number` of packages at a time, each in a host of its own")
 	fs.IntVar(&s.Count, "count", 1, "run each test this `number` of times")
 	fs.DurationVar(&s.Timeout, "timeout", 0, "`duration` that one package may take (default 10m)")
@@ -186,7 +186,7 @@ func mainTest(args []string, stdout, stderr io.Writer) int {
 	if done {
 		return status
 	}
-	s.NoRace, s.Shipped, s.Packages = !*race, strings.Split(*shipped, ","), fs.Args()
+	s.NoRace, s.RaceExcept, s.Packages = !*race, strings.Split(*except, ","), fs.Args()
 	ctx, stop := interruptible()
 	defer stop()
 	return report(stderr, 0, cause(ctx, s.Test(ctx)))

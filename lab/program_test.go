@@ -3,6 +3,7 @@ package lab
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -39,4 +40,15 @@ func TestEmulatorProgram(t *testing.T) {
 	t.Setenv(emulatorEnv, own)
 	want(false, own)
 	want(true, own)
+}
+
+// TestEmulatorFolder holds the two places that name it to one name.
+func TestEmulatorFolder(t *testing.T) {
+	text, err := os.ReadFile("emulator/build.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "\ntarget=$cache/" + emulatorFolder + "\n"; !strings.Contains(string(text), want) {
+		t.Errorf("build.sh has no line %q", want)
+	}
 }

@@ -34,9 +34,8 @@ type Suite struct {
 	Run      string   // pattern of test names; "^TestKVM" by default
 	Verbose  bool
 	NoRace   bool
-	// Shipped are ends of the paths of packages that are tested as the program is shipped,
-	// without the race detector, since they start many machines.
-	Shipped      []string
+	// RaceExcept are ends of the paths of packages that are tested without the race detector.
+	RaceExcept   []string
 	Count        int           // how often each test runs; 1 by default
 	Timeout      time.Duration // of one package; 10 minutes by default
 	CoverPackage string        // pattern of packages to cover; each its own by default
@@ -149,7 +148,7 @@ func (s Suite) build(ctx context.Context, tmp string, pkgs []testPackage) ([]tes
 		p.profile = filepath.Join(tmp, strconv.Itoa(i)+".cover")
 		args := []string{"test", "-c", "-o", p.binary}
 		cgo := "CGO_ENABLED=0" // as the program is shipped
-		if !s.NoRace && !s.shipped(p.path) {
+		if s.race(p.path) {
 			args = append(args, "-race")
 			cgo = "CGO_ENABLED=1"
 		}
@@ -175,9 +174,10 @@ func (s Suite) build(ctx context.Context, tmp string, pkgs []testPackage) ([]tes
 	return built, nil
 }
 
-// shipped tells that a package is tested without the race detector.
-func (s Suite) shipped(path string) bool {
-	return slices.ContainsFunc(s.Shipped, func(end string) bool { return end != "" && strings.HasSuffix(path, "/"+end) })
+// race tells that a package is tested with the race detector.
+func (s Suite) race(path string) bool {
+	excepted := func(end string) bool { return end != "" && strings.HasSuffix(path, "/"+end) }
+	return !s.NoRace && !slices.ContainsFunc(s.RaceExcept, excepted)
 }
 
 // goCommand is the go tool, with all that it starts ended when ctx is.

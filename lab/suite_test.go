@@ -145,11 +145,14 @@ func TestLabSuite(t *testing.T) {
 	}
 }
 
-func TestShipped(t *testing.T) {
-	s := Suite{Shipped: []string{"", "fleet/e2e"}}
-	for path, want := range map[string]bool{"example.com/x/fleet/e2e": true, "example.com/x/fleet": false, "example.com/x/notfleet/e2e": false} {
-		if s.shipped(path) != want {
+func TestRaceExcept(t *testing.T) {
+	s := Suite{RaceExcept: []string{"", "fleet/e2e"}}
+	for path, want := range map[string]bool{"example.com/x/fleet/e2e": false, "example.com/x/fleet": true, "example.com/x/notfleet/e2e": true} {
+		if s.race(path) != want {
 			t.Errorf("%s: %v", path, !want)
+		}
+		if (Suite{NoRace: true}).race(path) {
+			t.Errorf("%s: with it, when none is", path)
 		}
 	}
 }

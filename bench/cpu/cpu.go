@@ -82,14 +82,12 @@ func Names() []string {
 	return names
 }
 
-// muchMemory is that of the largest ring, in bytes.
-const muchMemory = 1 << 30
-
-// SmallNames are those of the loads that do with a fraction of a GiB.
+// SmallNames are those of all loads but the one with the largest ring.
 func SmallNames() []string {
+	largest := uint64(slices.Max(chaseSizes))
 	var names []string
 	for _, l := range Loads() {
-		if l.memory < muchMemory {
+		if l.memory < largest {
 			names = append(names, l.Name)
 		}
 	}

@@ -36,16 +36,10 @@ func (r *Report) take(other *Report) error {
 	if err := r.Environment.join(other.Environment); err != nil {
 		return err
 	}
-	seen := map[Key]bool{}
-	for _, s := range r.Series {
-		seen[s.Key] = true
-	}
-	for _, s := range other.Series {
-		if seen[s.Key] {
-			return fmt.Errorf("two of them have %s", s.Key)
-		}
-	}
 	r.Series = append(r.Series, other.Series...)
+	if key, is := r.twice(); is {
+		return fmt.Errorf("two of them have %s", key)
+	}
 	for _, n := range other.Notes {
 		if !slices.Contains(r.Notes, n) {
 			r.Notes = append(r.Notes, n)
@@ -67,12 +61,12 @@ func (e *Environment) join(other Environment) error {
 	if !reflect.DeepEqual(mine, others) {
 		return errors.New("they are of different hosts, or of one that was changed")
 	}
+	if e.Peers == nil {
+		e.Peers = map[string]string{}
+	}
 	for name, version := range other.Peers {
 		if had, is := e.Peers[name]; is && had != version {
 			return fmt.Errorf("%s is %s in one, %s in another", name, had, version)
-		}
-		if e.Peers == nil {
-			e.Peers = map[string]string{}
 		}
 		e.Peers[name] = version
 	}

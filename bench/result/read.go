@@ -47,20 +47,30 @@ func Parse(text []byte) (*Report, error) {
 	case r.Schema > Schema:
 		return nil, fmt.Errorf("the report has schema %d, this gureum knows up to %d: read it with a newer one", r.Schema, Schema)
 	}
-	seen := map[Key]bool{}
 	for _, s := range r.Series {
 		if s.Group == "" || s.Figure == "" || s.Subject == "" {
 			return nil, errors.New("damaged: a series has no group, figure or subject")
 		}
-		if seen[s.Key] {
-			return nil, fmt.Errorf("damaged: two series of %s", s.Key)
-		}
-		seen[s.Key] = true
 		if !s.sound() {
 			return nil, fmt.Errorf("damaged: %s has numbers that no measurement gives", s.Key)
 		}
 	}
+	if key, is := r.twice(); is {
+		return nil, fmt.Errorf("damaged: two series of %s", key)
+	}
 	return &r, nil
+}
+
+// twice finds a key that two series have.
+func (r *Report) twice() (k Key, found bool) {
+	seen := map[Key]bool{}
+	for _, s := range r.Series {
+		if seen[s.Key] {
+			return s.Key, true
+		}
+		seen[s.Key] = true
+	}
+	return Key{}, false
 }
 
 // sound tells whether all numbers can be calculated with: ratios of them, and sums of these, are

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -64,14 +65,18 @@ func (r *run) samplesOf(round int) int {
 	return r.Runs*(round+1)/r.rounds() - r.Runs*round/r.rounds()
 }
 
-// countedCPU is the share of the cpu group's work that is enough where instructions are counted.
+// countedCPU is how many times less work of the cpu group is enough where instructions are counted.
 const countedCPU = 10
 
 // cpuWork says how much work the loads are. A dependent read is as many instructions in the
 // largest ring as in others, and making it takes more of them than all else.
 func (r *run) cpuWork() []string {
 	if r.counted() {
-		r.noteOnce(groupCPU, result.KindMissing, "memory latency, 1 GiB: not where instructions are counted, which are the same for all sizes")
+		for _, name := range cpu.Names() {
+			if !slices.Contains(cpu.SmallNames(), name) {
+				r.noteOnce(groupCPU, result.KindMissing, name+": not where instructions are counted, which are the same for all sizes")
+			}
+		}
 		return []string{"-scale", strconv.Itoa(max(r.Scale/countedCPU, 1)), "-small"}
 	}
 	return []string{"-scale", strconv.Itoa(r.Scale)}

@@ -1,18 +1,21 @@
 #!/bin/sh
 # build.sh: `make lab-qemu`. Builds an emulator for the lab's deterministic mode out
 # of Debian's source package of QEMU, with one fault mended (docs/lab.md, "An
-# interrupt too many") and PAUSE made cheap, and puts it where the lab looks for it. A build that is
-# there already is kept.
+# interrupt too many") and PAUSE made cheap, and puts it where the lab looks for it.
+# A build that is there already is kept.
 #
-#   build.sh [-f]    -f builds it in any case
+#   build.sh [-f|-n]    -f builds it in any case; -n only tells whether it is there
 set -eu
 
 suite=bookworm
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/gureum/lab
-# The number goes up with each change of what is changed below; lab/program.go has it, too.
+# The number goes up with each change of what is changed below, in lab/program.go as well.
 target=$cache/qemu-2
 if [ -x "$target/bin/qemu-system-x86_64" ] && [ "${1:-}" != -f ]; then
 	exit 0
+fi
+if [ "${1:-}" = -n ]; then
+	exit 1
 fi
 
 mkdir -p "$cache"

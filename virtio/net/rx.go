@@ -26,8 +26,9 @@ type receiver struct {
 	frame  int           // bytes of a frame that was read and not yet given to the driver
 	placed int           // how many of them are in the buffers, from the start; the rest is in spill
 	asked  bool          // the driver was asked to kick
-	frames int           // given to the driver since it was last told
-	bytes  int           // of them
+
+	untold      int // frames given to the driver since it was last told
+	untoldBytes int
 
 	spill []byte
 	iov   [][]byte
@@ -209,17 +210,17 @@ func (rx *receiver) deliver() (park bool) {
 	rx.count -= len(rx.used)
 	rx.frame = 0
 	rx.q.PutAll(rx.used)
-	rx.frames++
+	rx.untold++
 	// A driver that looks sees the frames at once. One that sleeps is woken for the last of
 	// them: on a host with few CPUs it would run in place of who sends the others.
-	if rx.bytes += size; rx.frames >= flushEvery || rx.bytes >= flushBytes {
+	if rx.untoldBytes += size; rx.untold >= flushEvery || rx.untoldBytes >= flushBytes {
 		rx.flush()
 	}
 	return false
 }
 
 func (rx *receiver) flush() {
-	rx.frames, rx.bytes = 0, 0
+	rx.untold, rx.untoldBytes = 0, 0
 	rx.q.Flush()
 }
 

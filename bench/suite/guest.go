@@ -43,16 +43,18 @@ const (
 	idleRows = 3
 )
 
-// settle is how long a guest rests after each mark, while the host reads its counters, and
-// settleFirst while it finds them.
+// A guest rests after each mark, while the host reads its counters: for settle, which is
+// plenty on a machine whose time is counted instructions, or for settleWall, as others have
+// more to do. It rests for settleFirst while the host finds the counters.
 const (
 	settle      = 5 * time.Millisecond
+	settleWall  = 20 * time.Millisecond
 	settleFirst = 60 * time.Millisecond
 )
 
 // GuestMain carries the command out:
 //
-//	rows -disk DEVICE -server HOST -runs N -scale PERCENT NUMBER,NUMBER...
+//	rows -disk DEVICE -server HOST -runs N -scale PERCENT -settle DURATION NUMBER,NUMBER...
 //	serve ADDRESS
 //	cpu -runs N -scale PERCENT
 func GuestMain(ctx context.Context, args []string, out io.Writer) error {
@@ -63,13 +65,14 @@ func GuestMain(ctx context.Context, args []string, out io.Writer) error {
 	f.SetOutput(io.Discard)
 	disk, server := f.String("disk", "", "device"), f.String("server", "", "address")
 	runs, scale := f.Int("runs", 1, "samples"), f.Int("scale", 100, "percent of the work")
+	rest := f.Duration("settle", settle, "how long to rest after a mark")
 	small := f.Bool("small", false, "leave out loads of much memory")
 	if err := f.Parse(args[1:]); err != nil {
 		return err
 	}
 	switch args[0] {
 	case "rows":
-		m := rowMaker{disk: *disk, server: net.JoinHostPort(*server, loadPort), scale: *scale, out: out}
+		m := rowMaker{disk: *disk, server: net.JoinHostPort(*server, loadPort), scale: *scale, settle: *rest, out: out}
 		return m.makeRows(f.Arg(0), *runs)
 	case "serve":
 		return serveRows(f.Arg(0), out)
@@ -83,6 +86,7 @@ func GuestMain(ctx context.Context, args []string, out io.Writer) error {
 type rowMaker struct {
 	disk, server string
 	scale        int
+	settle       time.Duration
 	out          io.Writer
 }
 
@@ -98,7 +102,7 @@ func (m *rowMaker) makeRows(numbers string, runs int) error {
 		wanted = append(wanted, n)
 	}
 	m.mark(idleRow, rowOpens)
-	time.Sleep(settleFirst)
+	time.Sleep(max(settleFirst, 3*m.settle))
 	for range idleRows {
 		m.between(idleRow, func() {})
 	}
@@ -132,10 +136,10 @@ func (m *rowMaker) makeRow(number int, w *row) error {
 // between does something between the marks of a row.
 func (m *rowMaker) between(number int, do func()) {
 	m.mark(number, rowBegins)
-	time.Sleep(settle)
+	time.Sleep(m.settle)
 	do()
 	m.mark(number, rowEnds)
-	time.Sleep(settle)
+	time.Sleep(m.settle)
 }
 
 func (m *rowMaker) mark(number int, what string) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gureum/gureum/bench/host"
 	"github.com/gureum/gureum/bench/load"
@@ -110,7 +111,7 @@ func (r *run) makeSetup(ctx context.Context, who subject, s *setup, runs int) (*
 		}
 		return m, err
 	})
-	text, err := r.runLoad(ctx, who, s.address, s.args(who, runs, r.percent()), func(pid int, line string) {
+	text, err := r.runLoad(ctx, who, s.address, s.args(who, runs, r.percent(), r.rest()), func(pid int, line string) {
 		pids = append(slices.Clone(others), pid)
 		w.line(line)
 	})
@@ -125,8 +126,19 @@ func (r *run) makeSetup(ctx context.Context, who subject, s *setup, runs int) (*
 	return w, err
 }
 
+// rest is how long a guest rests after a mark.
+func (r *run) rest() time.Duration {
+	switch {
+	case r.settle != 0:
+		return r.settle
+	case r.Clock == result.ClockInstructions:
+		return settle
+	}
+	return settleWall
+}
+
 // args are those of the rows. The host reaches its own address without the tap.
-func (s *setup) args(who subject, runs, scale int) []string {
+func (s *setup) args(who subject, runs, scale int, rest time.Duration) []string {
 	disk := "/dev/vda"
 	if who.host {
 		disk = host.DiskDevice
@@ -135,7 +147,7 @@ func (s *setup) args(who subject, runs, scale int) []string {
 	for _, n := range s.rowsOf() {
 		numbers = append(numbers, strconv.Itoa(n))
 	}
-	args := []string{"rows", "-disk", disk, "-runs", strconv.Itoa(runs), "-scale", strconv.Itoa(scale)}
+	args := []string{"rows", "-disk", disk, "-runs", strconv.Itoa(runs), "-scale", strconv.Itoa(scale), "-settle", rest.String()}
 	if s.server != "" {
 		args = append(args, "-server", s.server)
 	}

@@ -18,8 +18,12 @@ import (
 // program is the static one that 'make build' makes.
 const program = "../../bin/gureum"
 
-// kvmScale makes enough requests to tell some exits each from none, in percent.
-const kvmScale = 20
+// kvmScale makes enough requests to tell some exits each from none, in percent. kvmSettle is
+// for a lab whose time is the wall's: who reads late counts what the guest prints next.
+const (
+	kvmScale  = 20
+	kvmSettle = 200 * time.Millisecond
+)
 
 // nothingLeft fails if anything of a run is still there.
 func nothingLeft(t *testing.T) {
@@ -52,7 +56,7 @@ func kvmRun(t *testing.T, s *stage) *run {
 	t.Helper()
 	return &run{
 		Options: Options{Runs: 1, Scale: kvmScale, Clock: result.ClockInstructions}, stage: s, gureum: peer.Gureum(s.gureum), withHost: true,
-		report: &result.Report{}, out: map[string]bool{}, plan: &plan{},
+		report: &result.Report{}, out: map[string]bool{}, plan: &plan{}, settle: kvmSettle,
 	}
 }
 
@@ -100,9 +104,12 @@ func checkRow(t *testing.T, all map[result.Key]float64, w *row, in *setup) {
 		if there == none {
 			t.Errorf("%+v is there: %t", s.Key, there)
 		}
-		// Such a row has a hundred requests at least, and a few exits of a tick or a message are not theirs.
-		if strings.HasPrefix(s.Figure, "exits to user space") && w.scaled(kvmScale) >= 100 && w.cost != "Gbit" && v > 0.5 {
-			t.Errorf("%+v is %v", s.Key, v)
+		// Such a row has a hundred requests at least, and a few exits of a message are not theirs.
+		if strings.HasPrefix(s.Figure, "exits to user space") && w.scaled(kvmScale) >= 100 && w.cost != "Gbit" {
+			t.Logf("%s in %s: %v", s.Key.Figure, s.Key.Case, v)
+			if v > 0.5 {
+				t.Errorf("%+v is %v", s.Key, v)
+			}
 		}
 		// A network in user space has as much room as its sockets, and a busy host overruns them.
 		if s.Figure == "datagrams lost" && (v < 0 || v > 1 || v > 0 && in.name != onUser) {

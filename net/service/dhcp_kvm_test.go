@@ -161,7 +161,7 @@ func client4(t *testing.T, g *space, options ...nclient4.ClientOpt) *nclient4.Cl
 	var c *nclient4.Client
 	g.must("client", g.do(func() error {
 		var err error
-		c, err = nclient4.New("eth0", append(options, nclient4.WithTimeout(2*time.Second), nclient4.WithRetry(3))...)
+		c, err = nclient4.New("eth0", append(options, nclient4.WithTimeout(5*time.Second), nclient4.WithRetry(4))...)
 		return err
 	}))
 	t.Cleanup(func() { _ = c.Close() })
@@ -228,7 +228,7 @@ func TestKVMDHCPv6(t *testing.T) {
 	var c *nclient6.Client
 	web.must("client", web.do(func() error {
 		var err error
-		c, err = nclient6.New("eth0", nclient6.WithTimeout(2*time.Second), nclient6.WithRetry(3))
+		c, err = nclient6.New("eth0", nclient6.WithTimeout(5*time.Second), nclient6.WithRetry(4))
 		return err
 	}))
 	defer c.Close()

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"testing"
@@ -11,13 +12,23 @@ import (
 	"github.com/gureum/gureum/net/ipam"
 )
 
+// asks is how often a guest asks: a resolver, too, asks again when a datagram was lost or
+// came late.
+const asks = 4
+
+// askFrom asks the DNS server from a guest.
 func askFrom(t *testing.T, g *space, network, at string, m *dns.Msg) *dns.Msg {
 	t.Helper()
-	r, err := tryFrom(g, "", network, at, m)
-	if err != nil {
-		t.Fatalf("%s by %s: %v", m.Question[0].Name, network, err)
+	var errs []error
+	for range asks {
+		r, err := tryFrom(g, "", network, at, m)
+		if err == nil {
+			return r
+		}
+		errs = append(errs, err)
 	}
-	return r
+	t.Fatalf("%s by %s: %v", m.Question[0].Name, network, errors.Join(errs...))
+	return nil
 }
 
 func tryFrom(g *space, source, network, at string, m *dns.Msg) (*dns.Msg, error) {

@@ -130,11 +130,20 @@ func TestKVMDeafGuest(t *testing.T) {
 		t.Logf("%d questions meanwhile", n)
 	}()
 	time.Sleep(2 * time.Second)
+	// A flood costs one or the other question. A service that waits for the deaf one answers
+	// next to none.
+	lost := 0
 	for range 10 {
-		before := time.Now()
-		if r := askFrom(t, web, "udp", "10.88.3.1:53", query("db.prod.lan.internal.")); len(r.Answer) != 1 || time.Since(before) > 2*time.Second {
-			t.Errorf("after %v: %s", time.Since(before), r)
+		r, err := tryFrom(web, "", "udp", "10.88.3.1:53", query("db.prod.lan.internal."))
+		if err != nil {
+			t.Log(err)
+			lost++
+		} else if len(r.Answer) != 1 {
+			t.Errorf("%s", r)
 		}
 		time.Sleep(100 * time.Millisecond)
+	}
+	if lost > 5 {
+		t.Errorf("%d of 10 questions are lost", lost)
 	}
 }

@@ -243,7 +243,7 @@ func (r *running) stop() {
 		return
 	}
 	_ = r.cmd.Process.Signal(syscall.SIGTERM)
-	if err := r.wait(10 * time.Second); err != nil {
+	if err := r.wait(time.Minute); err != nil {
 		r.t.Errorf("service: %v: %s", err, r.log)
 	}
 }
@@ -268,9 +268,9 @@ func labHosts() []Host {
 // eventually waits for what takes the kernel or another process its time.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); {
+	for deadline := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not in 20 s", what)
+			t.Fatalf("%s: not in a minute", what)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

@@ -58,7 +58,9 @@ func (f *Fleet) superviseLocked(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	f.watchSwitch(ctx)
-	for f.tend(ctx) {
+	t := tender{Fleet: f}
+	defer t.looker.Close()
+	for t.tend(ctx) {
 		select {
 		case <-ctx.Done():
 			return
@@ -95,9 +97,15 @@ func (f *Fleet) anyAlive() bool {
 	return false
 }
 
+// tender is the supervisor's eye.
+type tender struct {
+	*Fleet
+	looker state.Looker
+}
+
 // tend looks at every machine once, and tells whether there is reason to look again. Of
 // one that lives it looks at the lock alone: there may be hundreds.
-func (f *Fleet) tend(ctx context.Context) (again bool) {
+func (f *tender) tend(ctx context.Context) (again bool) {
 	ids, err := f.Dirs.VMIDs()
 	if err != nil {
 		slog.Error("list the machines", "error", err)
@@ -112,11 +120,14 @@ func (f *Fleet) tend(ctx context.Context) (again bool) {
 	if err := f.tendServices(ctx); err != nil {
 		slog.Error("tend the networks", "error", err)
 	}
+	if err := f.looker.Sweep(); err != nil {
+		slog.Error("look at locks", "error", err)
+	}
 	return again
 }
 
-func (f *Fleet) tendOne(ctx context.Context, id string) (again bool, err error) {
-	held, err := state.Held(f.Dirs.Alive(id))
+func (f *tender) tendOne(ctx context.Context, id string) (again bool, err error) {
+	held, err := f.looker.Held(f.Dirs.Alive(id))
 	if err != nil || held {
 		return held, err
 	}
@@ -230,22 +241,33 @@ const statusMachine = 125
 
 // tendServices starts the services again that have died of networks in use. One that was
 // ended on purpose has left no lock.
-func (f *Fleet) tendServices(ctx context.Context) error {
+func (f *tender) tendServices(ctx context.Context) error {
 	if !privileged() {
 		return nil
 	}
-	networks, err := f.Dirs.Networks()
+	ids, err := f.Dirs.Served()
 	errs := []error{err}
-	for _, n := range networks {
-		path := f.Dirs.ServiceAlive(n.ID)
-		if _, err := os.Stat(path); err != nil {
+	var dead []string
+	for _, id := range ids {
+		path := f.Dirs.ServiceAlive(id)
+		held, err := f.looker.Held(path)
+		errs = append(errs, err)
+		if err != nil || held {
 			continue
 		}
-		held, err := state.Held(path)
-		if err == nil && !held {
-			err = f.tendService(ctx, n)
+		if _, err := os.Stat(path); err == nil {
+			dead = append(dead, id)
 		}
-		errs = append(errs, err)
+	}
+	if len(dead) == 0 {
+		return errors.Join(errs...)
+	}
+	networks, err := f.Dirs.Networks()
+	errs = append(errs, err)
+	for _, n := range networks {
+		if slices.Contains(dead, n.ID) {
+			errs = append(errs, f.tendService(ctx, n))
+		}
 	}
 	return errors.Join(errs...)
 }

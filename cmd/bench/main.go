@@ -121,7 +121,7 @@ func run(ctx context.Context) error {
 	}
 	switch {
 	case o.density > 0:
-		return measureInLab(ctx, dir, "--memory", "12G")
+		return measureInLab(ctx, dir, "--cpus", "2", "--memory", "12G")
 	case o.wall:
 		return measureInLab(ctx, dir)
 	}

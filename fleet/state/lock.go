@@ -27,7 +27,7 @@ func TryLock(path string) (*Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = control(f, unix.F_OFD_SETLK, whole())
+	err = take(f)
 	switch {
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EACCES):
 		err = ErrBusy
@@ -41,12 +41,11 @@ func TryLock(path string) (*Lock, error) {
 	return &Lock{f}, nil
 }
 
-// whole is a lock on all of a file.
-func whole() *unix.Flock_t { return &unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart} }
-
-func control(f *os.File, command int, l *unix.Flock_t) error {
+// take locks all of a file.
+func take(f *os.File) error {
+	l := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
 	for {
-		err := unix.FcntlFlock(f.Fd(), command, l)
+		err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &l)
 		if !errors.Is(err, unix.EINTR) {
 			return err
 		}
@@ -82,19 +81,9 @@ func WaitLock(ctx context.Context, path string) (*Lock, error) {
 
 // Held tells whether somebody holds a lock.
 func Held(path string) (bool, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	l := whole()
-	if err := control(f, unix.F_OFD_GETLK, l); err != nil {
-		return false, &os.PathError{Op: "look at the lock of", Path: path, Err: err}
-	}
-	return l.Type != unix.F_UNLCK, nil
+	var l Looker
+	held, err := l.Held(path)
+	return held, errors.Join(err, l.Close())
 }
 
 // File is the locked file: a process that inherits it holds the lock as well.

@@ -93,7 +93,7 @@ bench-tools: setup build lab-qemu ## measure disk and network in guests beside Q
 	@bin/bench
 
 .PHONY: bench-density
-bench-density: setup build ## run 100 machines at a time: starts, memory, reach, removal
+bench-density: setup build lab-qemu ## run 100 machines at a time: starts, memory, reach, removal
 	@bin/bench -density 100
 
 .PHONY: docs

@@ -296,4 +296,16 @@ func PrintDensity(w io.Writer, d *Density) error {
 	return t.Flush()
 }
 
+// VMMBound is what a VMM takes at most beside its guest's RAM, in bytes.
+const VMMBound = 12 << 20
+
+// LargestVMM is what the largest VMM takes beside its guest's RAM, at either look, in bytes.
+func (d *Density) LargestVMM() uint64 {
+	var largest uint64
+	for _, f := range slices.Concat(d.Footprints, d.Rested) {
+		largest = max(largest, f.VMM)
+	}
+	return largest
+}
+
 func mib(n uint64) float64 { return float64(n) / (1 << 20) }

@@ -54,7 +54,7 @@ func (o *options) parse() {
 	flag.IntVar(&o.scale, "scale", 100, "amount of work in percent")
 	flag.IntVar(&o.queues, "queues", 1, "queue pairs of the network, and CPUs of its guests")
 	flag.BoolVar(&o.wall, "wall", false, "in the lab, measure by the machine's clock in place of instructions")
-	flag.IntVar(&o.density, "density", 0, "run this number of machines at a time in place of all else; in the lab on a host of 2 CPUs and 12 GiB, by the clock")
+	flag.IntVar(&o.density, "density", 0, "run this number of machines at a time in place of all else; in the lab on a host of 12 GiB")
 	flag.Parse()
 }
 
@@ -103,7 +103,7 @@ func run(ctx context.Context) error {
 	if o.inside != "" {
 		return o.measure(ctx, o.inside)
 	}
-	if o.density == 0 && !o.wall && !lab.HostHasKVM() && lab.MendedEmulator() == "" {
+	if !o.wall && !lab.HostHasKVM() && lab.MendedEmulator() == "" {
 		return errors.New("to count instructions the lab needs an emulator of its own, since Debian's breaks guests on the way: run 'make lab-qemu' first, or give -wall to measure by the clock")
 	}
 	dir, err := os.MkdirTemp("", "gureum-bench-")
@@ -119,13 +119,14 @@ func run(ctx context.Context) error {
 	if lab.HostHasKVM() {
 		return o.measure(ctx, dir)
 	}
-	switch {
-	case o.density > 0:
-		return measureInLab(ctx, dir, "--cpus", "2", "--memory", "12G")
-	case o.wall:
-		return measureInLab(ctx, dir)
+	var flags []string
+	if o.density > 0 {
+		flags = append(flags, "--memory", "12G")
 	}
-	return measureInLab(ctx, dir, "--deterministic")
+	if !o.wall {
+		flags = append(flags, "--deterministic")
+	}
+	return measureInLab(ctx, dir, flags...)
 }
 
 // measureInLab runs this program in the lab, a host with these flags.
@@ -197,8 +198,14 @@ func (o *options) measureDensity(ctx context.Context, stage *bench.Stage) error 
 	if err != nil {
 		return err
 	}
+	if o.inside != "" && !o.wall {
+		fmt.Println("by the clock of a host that takes 1 ns for an instruction")
+	}
 	if err := bench.PrintDensity(os.Stdout, d); err != nil {
 		return err
+	}
+	if largest := d.LargestVMM(); largest > bench.VMMBound {
+		return fmt.Errorf("a VMM takes %d KiB beside its guest's RAM, more than %d", largest>>10, bench.VMMBound>>10)
 	}
 	if d.Reached < d.Machines || len(d.Left) > 0 {
 		return errors.New("not all machines reached one another, or something was left behind")

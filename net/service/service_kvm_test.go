@@ -76,7 +76,7 @@ func TestKVMBridgeGone(t *testing.T) {
 		t.Fatalf("after the bridge was down: %v: %s", err, r.log)
 	}
 	l.host.must("delete", l.host.LinkDel(bridge))
-	err := r.wait(4 * watchEvery)
+	err := r.wait(15 * watchEvery)
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 3 || !strings.Contains(r.log.String(), "the bridge is gone") {
 		t.Errorf("%v: %s", err, r.log)

@@ -106,7 +106,7 @@ func checkRow(t *testing.T, all map[result.Key]float64, w *row, in *setup) {
 		}
 		// Such a row has a hundred requests at least, and a few exits of a message are not theirs.
 		if strings.HasPrefix(s.Figure, "exits to user space") && w.scaled(kvmScale) >= 100 && w.cost != "Gbit" {
-			t.Logf("%s in %s: %v", s.Key.Figure, s.Key.Case, v)
+			t.Logf("%s in %s: %v", s.Figure, s.Case, v)
 			if v > 0.5 {
 				t.Errorf("%+v is %v", s.Key, v)
 			}

@@ -93,7 +93,7 @@ func BenchmarkLooker(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer lock.Unlock()
+		b.Cleanup(func() { _ = lock.Unlock() })
 		paths = append(paths, path)
 	}
 	b.ReportAllocs()

@@ -86,6 +86,11 @@ type Config struct {
 	Peers []peer.Peer
 	Cases []Case
 	Runs  int
+	// Warm is how often each contestant boots each kernel before it is measured with it, once
+	// the file has been left alone for Rest: a VMM may look more closely at a file that has just
+	// changed, and keep what it found (gureum does both).
+	Warm int
+	Rest time.Duration
 	// Dir is a folder for files of the contestants.
 	Dir string
 	// Pin is the CPUs that they run on.
@@ -112,7 +117,14 @@ func Measure(ctx context.Context, c Config) ([]result.Series, []result.Note, err
 		}
 	}
 	var all []result.Series
+	warm := map[string]bool{}
 	for _, each := range c.Cases {
+		if !warm[each.Guest.Kernel] {
+			warm[each.Guest.Kernel] = true
+			if err := m.warm(ctx, each); err != nil {
+				return all, m.notes, err
+			}
+		}
 		series, err := m.measureCase(ctx, each)
 		all = append(all, series...)
 		if err != nil {
@@ -130,6 +142,30 @@ type measurement struct {
 
 func (m *measurement) note(kind, format string, args ...any) {
 	m.notes = append(m.notes, result.Note{Group: Group, Kind: kind, Text: fmt.Sprintf(format, args...)})
+}
+
+// warm boots what is in the case, unmeasured. One that cannot, or fails, is told of when it
+// is measured.
+func (m *measurement) warm(ctx context.Context, c Case) error {
+	if m.Warm == 0 {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(m.Rest):
+	}
+	for _, p := range m.Peers {
+		for range m.Warm {
+			if _, err := m.once(ctx, p, c); err != nil {
+				break
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
 }
 
 func (m *measurement) measureCase(ctx context.Context, c Case) ([]result.Series, error) {

@@ -68,6 +68,38 @@ func TestMeasure(t *testing.T) {
 	}
 }
 
+// TestWarm has each kernel booted before it is measured, once for all cases.
+func TestWarm(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "boots")
+	p := fake(t, "echo boot >>"+log+"; echo '"+Mark+"'\n")
+	another := someCase
+	another.Name = "another"
+	began := time.Now()
+	series, notes, err := Measure(t.Context(), Config{
+		Peers: []peer.Peer{p}, Cases: []Case{someCase, another}, Runs: 1, Warm: 2, Rest: 50 * time.Millisecond, Dir: t.TempDir(),
+	})
+	if err != nil || len(notes) > 0 {
+		t.Fatal(notes, err)
+	}
+	if rest := time.Since(began); rest < 50*time.Millisecond {
+		t.Errorf("it rested for less than %v", rest)
+	}
+	for _, s := range series {
+		if len(s.Samples) > 1 {
+			t.Errorf("%+v", s)
+		}
+	}
+	text, err := os.ReadFile(log)
+	if n := strings.Count(string(text), "boot"); n != 4 || err != nil {
+		t.Errorf("%d boots, %v", n, err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("enough"))
+	if _, _, err := Measure(ctx, Config{Peers: []peer.Peer{p}, Cases: []Case{someCase}, Runs: 1, Warm: 1, Rest: time.Hour, Dir: t.TempDir()}); err == nil || err.Error() != "enough" {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
 // TestInterrupted gives what it has.
 func TestInterrupted(t *testing.T) {
 	p := fake(t, "echo '"+Mark+"'\n")

@@ -178,10 +178,9 @@ func (f *Fleet) Tidy(ctx context.Context) error {
 		if err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		runs, err := os.ReadDir(filepath.Join(f.Dirs.Run, "networks"))
+		served, err := f.Dirs.Served()
 		errs = append(errs, err)
-		for _, entry := range runs {
-			id := entry.Name()
+		for _, id := range served {
 			if slices.ContainsFunc(networks, func(n *state.Network) bool { return n.ID == id }) {
 				continue
 			}

@@ -111,7 +111,7 @@ func (r *run) makeSetup(ctx context.Context, who subject, s *setup, runs int) (*
 		}
 		return m, err
 	})
-	text, err := r.runLoad(ctx, who, s.address, s.args(who, runs, r.percent(), r.rest()), func(pid int, line string) {
+	text, err := r.runLoad(ctx, who, s.address, s.args(who, runs, r.percent(), r.settleTime()), func(pid int, line string) {
 		pids = append(slices.Clone(others), pid)
 		w.line(line)
 	})
@@ -126,8 +126,8 @@ func (r *run) makeSetup(ctx context.Context, who subject, s *setup, runs int) (*
 	return w, err
 }
 
-// rest is how long a guest rests after a mark.
-func (r *run) rest() time.Duration {
+// settleTime is how long a guest rests after a mark.
+func (r *run) settleTime() time.Duration {
 	switch {
 	case r.settle != 0:
 		return r.settle
@@ -138,7 +138,7 @@ func (r *run) rest() time.Duration {
 }
 
 // args are those of the rows. The host reaches its own address without the tap.
-func (s *setup) args(who subject, runs, scale int, rest time.Duration) []string {
+func (s *setup) args(who subject, runs, scale int, settle time.Duration) []string {
 	disk := "/dev/vda"
 	if who.host {
 		disk = host.DiskDevice
@@ -147,7 +147,7 @@ func (s *setup) args(who subject, runs, scale int, rest time.Duration) []string 
 	for _, n := range s.rowsOf() {
 		numbers = append(numbers, strconv.Itoa(n))
 	}
-	args := []string{"rows", "-disk", disk, "-runs", strconv.Itoa(runs), "-scale", strconv.Itoa(scale), "-settle", rest.String()}
+	args := []string{"rows", "-disk", disk, "-runs", strconv.Itoa(runs), "-scale", strconv.Itoa(scale), "-settle", settle.String()}
 	if s.server != "" {
 		args = append(args, "-server", s.server)
 	}

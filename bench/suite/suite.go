@@ -77,7 +77,7 @@ type run struct {
 	pin      *peer.Pinning   // nil if nothing is pinned
 	out      map[string]bool // subjects that failed in the group that is being measured
 	plan     *plan
-	settle   time.Duration // see rest; 0 is what fits the clock
+	settle   time.Duration // see settleTime; 0 is what fits the clock
 }
 
 // Run measures. When ctx ends it gives what there is, marked as interrupted; an error means

@@ -27,7 +27,7 @@ func TryLock(path string) (*Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = take(f)
+	_, err = control(f, unix.F_OFD_SETLK)
 	switch {
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EACCES):
 		err = ErrBusy
@@ -41,15 +41,24 @@ func TryLock(path string) (*Lock, error) {
 	return &Lock{f}, nil
 }
 
-// take locks all of a file.
-func take(f *os.File) error {
+// control gives the kernel a command about a lock on all of a file, and what it answers.
+func control(f *os.File, command int) (unix.Flock_t, error) {
 	l := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
 	for {
-		err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &l)
+		err := unix.FcntlFlock(f.Fd(), command, &l)
 		if !errors.Is(err, unix.EINTR) {
-			return err
+			return l, err
 		}
 	}
+}
+
+// held tells whether somebody else has an open file locked.
+func held(f *os.File) (bool, error) {
+	l, err := control(f, unix.F_OFD_GETLK)
+	if err != nil {
+		return false, &os.PathError{Op: "look at the lock of", Path: f.Name(), Err: err}
+	}
+	return l.Type != unix.F_UNLCK, nil
 }
 
 func sameFile(f *os.File, path string) bool {
@@ -82,8 +91,8 @@ func WaitLock(ctx context.Context, path string) (*Lock, error) {
 // Held tells whether somebody holds a lock.
 func Held(path string) (bool, error) {
 	var l Looker
-	held, err := l.Held(path)
-	return held, errors.Join(err, l.Close())
+	is, err := l.Held(path)
+	return is, errors.Join(err, l.Close())
 }
 
 // File is the locked file: a process that inherits it holds the lock as well.

@@ -1,34 +1,36 @@
 package state
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 )
 
-// openFiles counts this process's descriptors.
-func openFiles(t *testing.T) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
-}
-
 func TestLooker(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "machine")
 	path := filepath.Join(folder, "alive")
-	before := openFiles(t)
 	var l Looker
-	expect := func(when string, want bool, files int) {
+	var file *os.File // the one that it has open
+	expectClosed := func(when string) {
 		t.Helper()
-		if held, err := l.Held(path); held != want || err != nil {
-			t.Errorf("%s: %v, %v", when, held, err)
+		if len(l.open) != 0 {
+			t.Errorf("%s: %d files are kept", when, len(l.open))
 		}
-		if n := openFiles(t) - before; n != files {
-			t.Errorf("%s: %d files are open, want %d", when, n, files)
+		if err := file.Close(); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("%s: its file was left open: %v", when, err)
+		}
+	}
+	expect := func(when string, want bool) {
+		t.Helper()
+		if is, err := l.Held(path); is != want || err != nil {
+			t.Errorf("%s: %v, %v", when, is, err)
+		}
+		if f := l.open[path]; f != nil != want {
+			t.Errorf("%s: a file is kept: %v", when, f != nil)
+		} else if want {
+			file = f
 		}
 	}
 	lock := func() *Lock {
@@ -48,39 +50,37 @@ func TestLooker(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	expect("no file", false, 0)
+	expect("no file", false)
 	first := lock()
-	expect("held", true, 2)
-	expect("held on", true, 2)
+	expect("held", true)
+	expect("held on", true)
 	if allocs := testing.AllocsPerRun(100, func() { _, _ = l.Held(path) }); allocs > 1 {
 		t.Errorf("%v allocations for a look", allocs)
 	}
 	unlock(first)
-	expect("free", false, 0)
+	expect("free", false)
+	expectClosed("free")
 	second := lock()
-	expect("held again", true, 2)
+	expect("held again", true)
 	unlock(second)
 	if err := os.RemoveAll(folder); err != nil {
 		t.Fatal(err)
 	}
 	third := lock()
-	expect("held in a new file, between two looks", true, 2)
-	for i := range 2 {
-		if err := l.Sweep(); err != nil {
-			t.Error(err)
-		}
-		if n := openFiles(t) - before; n != 2-i {
-			t.Errorf("%d files are open after sweep %d", n, i)
-		}
+	expect("held in a new file, between two looks", true)
+	if err := l.Sweep(); err != nil || l.open[path] != file {
+		t.Errorf("a file that was asked for is closed: %v", err)
 	}
-	expect("after it was forgotten", true, 2)
+	if err := l.Sweep(); err != nil {
+		t.Error(err)
+	}
+	expectClosed("not asked for")
+	expect("after it was forgotten", true)
 	if err := l.Close(); err != nil {
 		t.Error(err)
 	}
+	expectClosed("closed")
 	unlock(third)
-	if n := openFiles(t) - before; n != 0 {
-		t.Errorf("%d files are left open", n)
-	}
 }
 
 func BenchmarkLooker(b *testing.B) {

@@ -106,17 +106,10 @@ func (d Dirs) NetworkRun(id string) string { return filepath.Join(d.Run, "networ
 // Hosts is the path of a network's hosts file.
 func (d Dirs) Hosts(id string) string { return filepath.Join(d.NetworkRun(id), "hosts.json") }
 
-// Served gives the ids of networks that have had a service since the host started.
+// Served lists the ids of networks that have had a service since the host started, of which
+// some may have no record.
 func (d Dirs) Served() ([]string, error) {
-	entries, err := os.ReadDir(filepath.Join(d.Run, "networks"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	var ids []string
-	for _, e := range entries {
-		ids = append(ids, e.Name())
-	}
-	return ids, nil
+	return folders(filepath.Join(d.Run, "networks"))
 }
 
 // ServiceAlive is the path of the lock that a network's service holds.

@@ -125,17 +125,23 @@ func (d Dirs) VMs() ([]*VM, error) {
 
 // VMIDs lists the ids of folders of machines, of which some may have no record.
 func (d Dirs) VMIDs() ([]string, error) {
-	entries, err := os.ReadDir(filepath.Join(d.State, "vms"))
+	names, err := folders(filepath.Join(d.State, "vms"))
+	return slices.DeleteFunc(names, func(name string) bool { return len(name) != IDLength }), err
+}
+
+// folders lists the names of those in a folder, which need not be there.
+func folders(path string) ([]string, error) {
+	entries, err := os.ReadDir(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	var ids []string
+	var names []string
 	for _, e := range entries {
-		if e.IsDir() && len(e.Name()) == IDLength {
-			ids = append(ids, e.Name())
+		if e.IsDir() {
+			names = append(names, e.Name())
 		}
 	}
-	return ids, nil
+	return names, nil
 }
 
 // FindVM gives the machine that a name, an id or the beginning of one stands for. A name

@@ -41,8 +41,8 @@ measure() { # NAME GROUP...
   "${lab[@]}" --share "$out" -- "${bench[@]}" --instructions --runs 4 --machines 6 --json "$out/$name.json" "$@" </dev/null >"$out/$name.txt" &
   labs+=($!)
 }
-measure one boot footprint cpu density
-measure two exits block net snapshot
+measure one boot footprint cpu
+measure two exits block net density snapshot
 failed=0
 for job in "${labs[@]}"; do
   status=0

@@ -86,10 +86,9 @@ type Config struct {
 	Peers []peer.Peer
 	Cases []Case
 	Runs  int
-	// Warm is how often each contestant boots each kernel before it is measured with it, once
-	// the file has been left alone for Rest: a VMM may look more closely at a file that has just
-	// changed, and keep what it found (gureum does both).
-	Warm int
+	// Rest, if not 0, is how long a kernel's file is left alone before each contestant boots it
+	// once, unmeasured: a VMM may look more closely at a file that has just changed, and keep
+	// what it unpacked (gureum does both). The agent's user land gets a boot of its own.
 	Rest time.Duration
 	// Dir is a folder for files of the contestants.
 	Dir string
@@ -117,10 +116,14 @@ func Measure(ctx context.Context, c Config) ([]result.Series, []result.Note, err
 		}
 	}
 	var all []result.Series
-	warm := map[string]bool{}
+	type files struct {
+		kernel string
+		agent  bool
+	}
+	warm := map[files]bool{}
 	for _, each := range c.Cases {
-		if !warm[each.Guest.Kernel] {
-			warm[each.Guest.Kernel] = true
+		if of := (files{each.Guest.Kernel, each.Agent}); !warm[of] {
+			warm[of] = true
 			if err := m.warm(ctx, each); err != nil {
 				return all, m.notes, err
 			}
@@ -147,7 +150,7 @@ func (m *measurement) note(kind, format string, args ...any) {
 // warm boots what is in the case, unmeasured. One that cannot, or fails, is told of when it
 // is measured.
 func (m *measurement) warm(ctx context.Context, c Case) error {
-	if m.Warm == 0 {
+	if m.Rest == 0 {
 		return nil
 	}
 	select {
@@ -156,11 +159,7 @@ func (m *measurement) warm(ctx context.Context, c Case) error {
 	case <-time.After(m.Rest):
 	}
 	for _, p := range m.Peers {
-		for range m.Warm {
-			if _, err := m.once(ctx, p, c); err != nil {
-				break
-			}
-		}
+		_, _ = m.once(ctx, p, c)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

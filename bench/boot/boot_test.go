@@ -76,7 +76,7 @@ func TestWarm(t *testing.T) {
 	another.Name = "another"
 	began := time.Now()
 	series, notes, err := Measure(t.Context(), Config{
-		Peers: []peer.Peer{p}, Cases: []Case{someCase, another}, Runs: 1, Warm: 2, Rest: 50 * time.Millisecond, Dir: t.TempDir(),
+		Peers: []peer.Peer{p}, Cases: []Case{someCase, another}, Runs: 1, Rest: 50 * time.Millisecond, Dir: t.TempDir(),
 	})
 	if err != nil || len(notes) > 0 {
 		t.Fatal(notes, err)
@@ -90,12 +90,12 @@ func TestWarm(t *testing.T) {
 		}
 	}
 	text, err := os.ReadFile(log)
-	if n := strings.Count(string(text), "boot"); n != 4 || err != nil {
+	if n := strings.Count(string(text), "boot"); n != 3 || err != nil {
 		t.Errorf("%d boots, %v", n, err)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("enough"))
-	if _, _, err := Measure(ctx, Config{Peers: []peer.Peer{p}, Cases: []Case{someCase}, Runs: 1, Warm: 1, Rest: time.Hour, Dir: t.TempDir()}); err == nil || err.Error() != "enough" {
+	if _, _, err := Measure(ctx, Config{Peers: []peer.Peer{p}, Cases: []Case{someCase}, Runs: 1, Rest: time.Hour, Dir: t.TempDir()}); err == nil || err.Error() != "enough" {
 		t.Errorf("cancelled: %v", err)
 	}
 }

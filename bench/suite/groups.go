@@ -103,16 +103,12 @@ func (r *run) bzImage() string {
 	return ""
 }
 
-// A kernel is booted so often before it is measured, after so long a rest: gureum takes the
-// name of a file for its content once it is 2 s old, and has the kernel in its cache from the
-// second start on.
-const (
-	kernelWarm = 2
-	kernelRest = 3 * time.Second
-)
+// kernelRest is how long a kernel's file is left alone before it is booted: gureum takes the
+// identity of one that is 2 s old for its content.
+const kernelRest = 3 * time.Second
 
 func (r *run) bootConfig(cases []boot.Case) *boot.Config {
-	return &boot.Config{Peers: r.vmms(), Cases: cases, Runs: r.Runs, Warm: kernelWarm, Rest: kernelRest, Dir: r.stage.dir, Pin: r.pin, Trace: true, Progress: r.step}
+	return &boot.Config{Peers: r.vmms(), Cases: cases, Runs: r.Runs, Rest: kernelRest, Dir: r.stage.dir, Pin: r.pin, Trace: true, Progress: r.step}
 }
 
 func (r *run) boot(ctx context.Context) error {

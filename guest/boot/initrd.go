@@ -21,7 +21,6 @@ type Piece struct {
 	Size uint64
 
 	reader io.ReaderAt
-	file   *os.File // if it can be mapped
 }
 
 // BytesPiece is a piece out of memory. b must not change until Setup is done.
@@ -34,10 +33,9 @@ func ReaderPiece(name string, r io.ReaderAt, size uint64) Piece {
 	return Piece{Name: name, Size: size, reader: r}
 }
 
-// FilePiece is a whole regular file. Its pages are mapped into guest memory and
-// shared with other machines that use it, where that is possible; so the file
-// must not be changed or truncated while the machine lives. It may be closed
-// after Setup.
+// FilePiece is a whole regular file, which may be closed after Setup. It is copied:
+// Linux overwrites every page of an initrd when it has unpacked it
+// (free_initrd_mem), so none of a mapping would stay shared.
 func FilePiece(f *os.File) (Piece, error) {
 	st, err := f.Stat()
 	if err != nil {
@@ -46,7 +44,7 @@ func FilePiece(f *os.File) (Piece, error) {
 	if !st.Mode().IsRegular() {
 		return Piece{}, fmt.Errorf("initrd %s: not a regular file", f.Name())
 	}
-	return Piece{Name: f.Name(), Size: uint64(st.Size()), reader: f, file: f}, nil
+	return Piece{Name: f.Name(), Size: uint64(st.Size()), reader: f}, nil
 }
 
 // InitrdError says that an initrd does not fit: into memory, beside the kernel,
@@ -167,23 +165,15 @@ func loadInitrd(m *memory.Memory, k KernelInfo, p Params) (Range, error) {
 	return Range{start, start + size}, nil
 }
 
-// load puts a piece at a page boundary: whole pages of a file are mapped, the
-// rest is copied.
+// load copies a piece to gpa.
 func (p Piece) load(m *memory.Memory, gpa uint64) error {
-	mapped := uint64(0)
-	if p.file != nil {
-		mapped = pageDown(p.Size)
-		if err := m.MapFile(gpa, p.file, 0, mapped); err != nil {
-			mapped = 0 // a file system that cannot map: copy
-		}
-	}
-	view, err := m.Slice(gpa+mapped, p.Size-mapped)
+	view, err := m.Slice(gpa, p.Size)
 	if err != nil {
 		return err
 	}
-	n, err := io.ReadFull(io.NewSectionReader(p.reader, int64(mapped), int64(len(view))), view)
+	n, err := io.ReadFull(io.NewSectionReader(p.reader, 0, int64(len(view))), view)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("ends after %d of %d bytes: was it changed meanwhile?", mapped+uint64(n), p.Size)
+		return fmt.Errorf("ends after %d of %d bytes: was it changed meanwhile?", n, p.Size)
 	}
 	return err
 }

@@ -19,14 +19,13 @@ import (
 //
 //	p-HASH   unpacked from the bzImage payload of that SHA-256
 //	e-ID     unpacked from an embedded image of that ID
-//	s-KEY    of a file with that identity (device, inode, size, times): an ELF
-//	         file's segments, a symbolic link to a p-HASH, or to "seen" for an ELF
-//	         file that was started once
+//	s-KEY    for a file with that identity (device, inode, size, times): a symbolic
+//	         link to a p-HASH
 //	tmp-*    being written
 //
-// Files appear by rename, whole and synced, and never change, so that machines
-// can map them and any number of starts can race. A start with an s-KEY reads no
-// more of its image than the first page, and hashes nothing.
+// Files appear by rename, whole and synced, and never change, so that any number of
+// starts can race. A start with an s-KEY reads no more of its image than the first
+// page, and hashes nothing.
 type cache struct{ dir string }
 
 const (
@@ -34,7 +33,6 @@ const (
 	embeddedPrefix = "e-"
 	statPrefix     = "s-"
 	tempPrefix     = "tmp-"
-	seenTarget     = "seen"
 )
 
 func payloadName(hash string) string { return payloadPrefix + hash }

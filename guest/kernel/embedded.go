@@ -35,7 +35,7 @@ const maxID = 80
 // nor hash the blob.
 func OpenEmbedded(e Embedded, o Options) (*Image, error) {
 	img := &Image{
-		name: e.Name, format: FormatELF, compression: detect(e.Blob), noMap: o.Copy,
+		name: e.Name, format: FormatELF, compression: detect(e.Blob),
 		file: readerAt(e.Blob), size: uint64(len(e.Blob)), given: e.Version,
 	}
 	if err := img.openEmbedded(e, o); err != nil {

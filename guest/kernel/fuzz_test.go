@@ -44,14 +44,9 @@ func FuzzELF(f *testing.F) {
 		b := bytes.Clone(image)
 		if e, err := parseELF(readerAt(b), uint64(len(b))); err == nil {
 			trimELF(b)
-			plan, err := planELF(e, readerAt(image))
-			if err != nil {
-				t.Fatal(err)
-			}
-			copied := append(plan.head(), make([]byte, min(plan.size, 1<<20))...)
-			again, err := parseELF(readerAt(copied), plan.size)
+			again, err := parseELF(readerAt(b), uint64(len(b)))
 			if err != nil || again.entry != e.entry || again.pvhEntry != e.pvhEntry || len(again.segments) != len(e.segments) {
-				t.Fatalf("copy: %+v, %v", again, err)
+				t.Fatalf("trimmed: %+v, %v", again, err)
 			}
 		}
 		if len(image) >= 4 {

@@ -1,6 +1,6 @@
 // Package kernel opens kernel images and loads them into guest memory: ELF
 // vmlinux files and bzImages, whose compressed kernel is unpacked on the host
-// once and kept in a cache, from where its pages are mapped into machines.
+// once and kept in a cache.
 //
 // The machine (vm) opens an Image, loads it, and hands what Load says to the
 // boot protocol (guest/boot) and the vCPUs; the command line (cmd/gureum) shows
@@ -8,8 +8,12 @@
 //
 // An image is a stranger's file: whatever it holds, the answer is a kernel or an
 // error, after bounded time and in bounded memory. The package never runs,
-// verifies signatures of, or patches a kernel, and never maps a file that
-// somebody else may write: pages come from the cache, which only we write.
+// verifies signatures of, or patches a kernel.
+//
+// A kernel is copied into guest memory, not mapped from its file. Linux patches most
+// pages of its text as it boots, so that little of a mapping stays shared, and the guest
+// faults up to three times on each page of 4 KiB, where copies lie in huge pages
+// (docs/benchmarks.md has both measured).
 package kernel
 
 import (
@@ -25,11 +29,8 @@ type Options struct {
 	// user's cache directory. It is made if it does not exist, and if it cannot be
 	// used, all works without, from memory.
 	CacheDir string
-	// NoCache keeps nothing: unpacked kernels live in memory, ELF files are copied.
+	// NoCache keeps nothing: unpacked kernels live in memory.
 	NoCache bool
-	// Copy makes Load copy a kernel and never map it. Copies cost time and memory
-	// at the start, but the host can back them by huge pages.
-	Copy bool
 
 	verbatim bool // for Extract and Inspect: no change to the unpacked ELF
 }
@@ -95,13 +96,11 @@ type Image struct {
 	elf      *elfFile
 	elfData  io.ReaderAt
 	elfSize  uint64
-	mappable *os.File // elfData, if its pages may be mapped
-	unpacked error    // why elf is nil, for a bzImage
-	given    string   // version of an embedded kernel
+	unpacked error  // why elf is nil, for a bzImage
+	given    string // version of an embedded kernel
 
 	cached   bool
 	cacheErr error
-	noMap    bool
 	closers  []io.Closer
 }
 
@@ -147,7 +146,7 @@ func (img *Image) Protocols() Protocols {
 }
 
 // Cached tells whether the kernel is in the cache, and if it is not although it
-// should be, why.
+// should be, why. An ELF file needs no cache.
 func (img *Image) Cached() (bool, error) { return img.cached, img.cacheErr }
 
 // Unpacked is nil, or why the kernel in a bzImage could not be unpacked on the
@@ -199,7 +198,7 @@ func OpenBytes(name string, b []byte, o Options) (*Image, error) {
 // open is what the Open functions come to. key names the content of the file
 // without reading it; "" if that is not known.
 func open(name string, file io.ReaderAt, size uint64, key string, o Options) (*Image, error) {
-	img := &Image{name: name, file: file, size: size, noMap: o.Copy}
+	img := &Image{name: name, file: file, size: size}
 	head := make([]byte, min(size, headSniff))
 	if err := readAt(file, head, 0, size); err != nil {
 		return nil, fmt.Errorf("kernel %s: %w", name, err)
@@ -207,7 +206,7 @@ func open(name string, file io.ReaderAt, size uint64, key string, o Options) (*I
 	var err error
 	switch {
 	case len(head) >= 4 && string(head[:4]) == string(elfMagic):
-		err = img.openELF(key, o)
+		err = img.openELF()
 	case isBzImage(head):
 		err = img.openBzImage(key, o)
 	default:
@@ -228,9 +227,6 @@ func (img *Image) useELF(f *os.File, size uint64) error {
 	}
 	img.closers = append(img.closers, f)
 	img.elf, img.elfData, img.elfSize = elf, f, size
-	if !img.noMap {
-		img.mappable = f
-	}
 	return nil
 }
 

@@ -29,9 +29,7 @@ type Loaded struct {
 const elfInitrdMax = 1<<32 - 1
 
 // Load puts the kernel into m, whose RAM must be fresh (zero): .bss is left
-// untouched. Pages that need no change are mapped from the cache, so that they
-// are shared with other machines; the rest is copied. After an error m holds
-// parts of the kernel and is of no use.
+// untouched. After an error m holds parts of the kernel and is of no use.
 func (img *Image) Load(m *memory.Memory) (Loaded, error) {
 	if img.elf == nil {
 		return img.loadBzImage(m)
@@ -40,7 +38,7 @@ func (img *Image) Load(m *memory.Memory) (Loaded, error) {
 		return Loaded{}, fmt.Errorf("kernel %s: %w", img.name, err)
 	}
 	for _, s := range img.elf.segments {
-		if err := img.loadSegment(m, s); err != nil {
+		if err := copyIn(m, img.elfData, s.gpa, s.offset, s.fileSize); err != nil {
 			return Loaded{}, fmt.Errorf("kernel %s: load %d bytes at %#x: %w", img.name, s.fileSize, s.gpa, err)
 		}
 	}
@@ -83,24 +81,6 @@ func needs(m *memory.Memory, end uint64) error {
 		mib++
 	}
 	return fmt.Errorf("needs at least %d MiB of guest memory, the machine has %d", mib, m.Size()>>20)
-}
-
-// loadSegment puts the file's part of s into m.
-func (img *Image) loadSegment(m *memory.Memory, s segment) error {
-	const page = memory.PageBytes
-	first := (s.gpa + page - 1) &^ (page - 1) // first and last: the whole pages
-	last := (s.gpa + s.fileSize) &^ (page - 1)
-	if img.mappable == nil || first >= last || (s.offset-s.gpa)%page != 0 {
-		return copyIn(m, img.elfData, s.gpa, s.offset, s.fileSize)
-	}
-	if err := m.MapFile(first, img.mappable, int64(s.offset+first-s.gpa), last-first); err != nil {
-		// A file system that cannot map: the guest need not know.
-		return copyIn(m, img.elfData, s.gpa, s.offset, s.fileSize)
-	}
-	if err := copyIn(m, img.elfData, s.gpa, s.offset, first-s.gpa); err != nil {
-		return err
-	}
-	return copyIn(m, img.elfData, last, s.offset+last-s.gpa, s.gpa+s.fileSize-last)
 }
 
 // copyIn reads n bytes at off of r straight into the RAM at gpa.

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
@@ -13,44 +12,15 @@ import (
 	"github.com/gureum/gureum/guest/memory"
 )
 
-// openELF takes an ELF file as the kernel. What machines map must not change, and
-// the file is the user's: its segments are copied, into the machine, or into the
-// cache to be mapped. The cache gets it on its second start: the first is faster
-// so, and a kernel under development is started once between two builds.
-func (img *Image) openELF(key string, o Options) error {
+// openELF takes an ELF file as the kernel: each start reads its segments.
+func (img *Image) openELF() error {
 	img.format = FormatELF
-	if img.recall(key, o) {
-		return nil
-	}
 	elf, err := parseELF(img.file, img.size)
 	if err != nil {
 		return err
 	}
 	img.elf, img.elfData, img.elfSize = elf, img.file, img.size
-	if key == "" || o.NoCache || o.Copy || !img.seen(key, o) {
-		return nil
-	}
-	f, size, err := img.importELF(key, o)
-	img.cacheErr = err
-	if f == nil {
-		return nil
-	}
-	img.cached = err == nil
-	return img.useELF(f, size)
-}
-
-// seen tells whether the file of that identity was opened before, and notes that
-// it is now.
-func (img *Image) seen(key string, o Options) bool {
-	c, err := makeCache(o.CacheDir)
-	if err == nil {
-		if have, rerr := os.Readlink(c.path(statName(key))); rerr == nil && have == seenTarget {
-			return true
-		}
-		err = c.link(statName(key), seenTarget)
-	}
-	img.cacheErr = err
-	return false
+	return nil
 }
 
 // openBzImage takes a bzImage. Its kernel comes from the cache or is unpacked

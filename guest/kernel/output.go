@@ -13,29 +13,20 @@ import (
 type output struct {
 	cache  *cache // nil: the file is in memory and has no name
 	f      *os.File
-	mem    []byte // ELF and trailer; nil if the file is written to
+	mem    []byte // ELF and trailer; nil once they are written
 	shared bool   // mem is the file's pages; else it must be written to it
 	size   uint64 // of the ELF
-}
-
-// newCacheFile makes a file in the cache that will hold an ELF of size bytes, to
-// be written to and not to be mapped.
-func newCacheFile(c *cache, size uint64) (*output, error) {
-	c.prune()
-	f, err := os.CreateTemp(c.dir, tempPrefix)
-	if err != nil {
-		return nil, fmt.Errorf("kernel cache: %w", err)
-	}
-	return &output{cache: c, f: f, size: size}, nil
 }
 
 // newCacheOutput makes a file of size bytes in the cache. Its blocks are
 // allocated first: a full disk is an error here and not a bus error later.
 func newCacheOutput(c *cache, size uint64) (*output, error) {
-	out, err := newCacheFile(c, size)
+	c.prune()
+	f, err := os.CreateTemp(c.dir, tempPrefix)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("kernel cache: %w", err)
 	}
+	out := &output{cache: c, f: f, size: size}
 	if err := out.allocate(); err != nil {
 		return nil, errors.Join(fmt.Errorf("kernel cache %s: room for %d bytes: %w", c.dir, size, err), out.discard())
 	}
@@ -90,7 +81,7 @@ func (out *output) commit(t trailer) (*os.File, error) {
 	}
 	fd := int(out.f.Fd())
 	if out.cache == nil {
-		// Nobody, not even we, can change what machines map from now on.
+		// Nobody, not even we, can change what machines get from now on.
 		const seals = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE | unix.F_SEAL_SEAL
 		_, _ = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals)
 		return out.f, nil
@@ -111,12 +102,6 @@ func (out *output) commit(t trailer) (*os.File, error) {
 
 // writeBack completes the file's content.
 func (out *output) writeBack(t trailer) error {
-	if out.mem == nil {
-		var b [trailerSize]byte
-		t.encode(b[:])
-		_, err := out.f.WriteAt(b[:], int64(out.size))
-		return err
-	}
 	t.encode(out.mem[out.size:])
 	if !out.shared {
 		if _, err := out.f.WriteAt(out.mem, 0); err != nil {

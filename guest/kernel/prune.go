@@ -15,7 +15,6 @@ const (
 	cacheMaxFiles = 32
 	cacheMaxBytes = 4 << 30
 	staleTemp     = time.Hour // a temporary file this old was left by a crash
-	staleSeen     = 7 * 24 * time.Hour
 )
 
 // prune makes room for one more kernel. A machine that runs from a file that goes
@@ -54,11 +53,6 @@ func (c *cache) prune() {
 			continue
 		}
 		path := c.path(e.Name())
-		if target, _ := os.Readlink(path); target == seenTarget {
-			if info, err := e.Info(); err == nil && time.Since(info.ModTime()) < staleSeen {
-				continue
-			}
-		}
 		if _, err := os.Stat(path); os.IsNotExist(err) {
 			_ = os.Remove(path)
 		}

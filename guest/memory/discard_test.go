@@ -3,8 +3,6 @@ package memory
 import (
 	"bytes"
 	"errors"
-	"os"
-	"path/filepath"
 	"testing"
 )
 
@@ -88,79 +86,6 @@ func TestDiscardSliceKeepsPartsOfPages(t *testing.T) {
 	}
 }
 
-// TestDiscardOfMappedFile has a page of the file, written and not, read as zero
-// after a discard, and the file itself unharmed.
-func TestDiscardOfMappedFile(t *testing.T) {
-	content := bytes.Repeat([]byte("kernel! "), 8*PageBytes/8)
-	path := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	m := newMemory(t, Config{Size: 64 << 20})
-	const at = 2 << 20
-	if err := m.MapFile(at, f, 0, uint64(len(content))); err != nil {
-		t.Fatal(err)
-	}
-	mem, _ := m.Slice(at-PageBytes, 10*PageBytes)
-	mem[0], mem[3*PageBytes], mem[9*PageBytes] = 1, 2, 3
-	// From the RAM before the file to its third page.
-	for range 2 {
-		if err := m.Discard(at-PageBytes, 4*PageBytes); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if !bytes.Equal(mem[:4*PageBytes], make([]byte, 4*PageBytes)) {
-		t.Error("discarded pages are not zero")
-	}
-	if !bytes.Equal(mem[4*PageBytes:9*PageBytes], content[3*PageBytes:]) || mem[9*PageBytes] != 3 {
-		t.Error("pages beside the range changed")
-	}
-	if m.remaps != 1 || len(m.files) != 1 || m.files[0] != (span{at + 3*PageBytes, at + 8*PageBytes}) {
-		t.Errorf("%d remaps, files at %v", m.remaps, m.files)
-	}
-	mem[PageBytes] = 9 // still RAM
-	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, content) {
-		t.Error("the file changed")
-	}
-}
-
-// TestDiscardCutsNoMoreMappings has a guest that gives back every other page of a
-// large mapped file.
-func TestDiscardCutsNoMoreMappings(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "file")
-	const pages = 4 * maxRemaps
-	if err := os.WriteFile(path, bytes.Repeat([]byte{5}, pages*PageBytes), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	m := newMemory(t, Config{Size: 64 << 20})
-	if err := m.MapFile(0, f, 0, pages*PageBytes); err != nil {
-		t.Fatal(err)
-	}
-	before := len(maps(t))
-	mem, _ := m.Slice(0, pages*PageBytes)
-	for p := uint64(0); p < pages; p += 2 {
-		if err := m.Discard(p*PageBytes, PageBytes); err != nil {
-			t.Fatal(err)
-		}
-		if mem[p*PageBytes] != 0 || mem[(p+1)*PageBytes] != 5 {
-			t.Fatalf("page %d: %d, %d behind it", p, mem[p*PageBytes], mem[(p+1)*PageBytes])
-		}
-	}
-	if more := len(maps(t)) - before; more > 2*maxRemaps+16 {
-		t.Errorf("%d more mappings", more)
-	}
-}
-
 func TestDiscardDoesNotAllocate(t *testing.T) {
 	m := newMemory(t, Config{Size: 64 << 20})
 	mem, _ := m.Slice(4<<20, 2<<20)
@@ -177,18 +102,9 @@ func TestDiscardDoesNotAllocate(t *testing.T) {
 func FuzzDiscard(f *testing.F) {
 	f.Add(uint64(0), uint64(PageBytes), uint16(0), uint16(100))
 	f.Add(uint64(33<<20), uint64(3<<20), uint16(4095), uint16(8191))
-	path := filepath.Join(f.TempDir(), "file")
-	if err := os.WriteFile(path, bytes.Repeat([]byte{5}, 64*PageBytes), 0o600); err != nil {
-		f.Fatal(err)
-	}
 	f.Fuzz(func(t *testing.T, gpa, n uint64, from, size uint16) {
 		m := newMemory(t, Config{Size: 32 << 20})
-		file, err := os.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer file.Close()
-		if err := m.MapFile(2<<20, file, 0, 64*PageBytes); err != nil {
+		if err := m.WriteAt(bytes.Repeat([]byte{5}, 64*PageBytes), 2<<20); err != nil {
 			t.Fatal(err)
 		}
 		if m.Discard(gpa, n) == nil && n > 0 {

@@ -17,7 +17,6 @@ package memory
 import (
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 )
@@ -58,11 +57,8 @@ type Memory struct {
 	size uint64
 	huge PageSize
 	ram  atomic.Pointer[[]block] // nil once closed
-	thp  bool
 
-	mapMu  sync.Mutex // serialises MapFile, Discard and Close, guards what follows
-	files  []span     // where files are mapped
-	remaps int        // pieces of them that Discard replaced
+	giveBack sync.Mutex // Discard and Close, of which one must not unmap under the other
 }
 
 // block is one region with its host memory.
@@ -81,7 +77,7 @@ func New(cfg Config) (*Memory, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	m := &Memory{size: cfg.Size, huge: cfg.HugePages, thp: cfg.THP}
+	m := &Memory{size: cfg.Size, huge: cfg.HugePages}
 	blocks := make([]block, 0, 2)
 	for _, r := range split(cfg.Size) {
 		res, mem, err := reserve(r.Size, cfg)
@@ -139,48 +135,12 @@ func (m *Memory) Regions() []Region {
 	return out
 }
 
-// MapFile puts n bytes of f, from off on, at gpa: the host maps the file's pages
-// privately over the RAM, so nothing is copied and machines share the pages they
-// do not write. gpa, off and n are multiples of PageBytes, the range lies in one
-// region and in the file. With hugetlb pages, which cannot be mapped over in
-// part, the bytes are copied.
-//
-// The file must not be truncated or changed while the machine lives: a page that
-// is gone faults the VMM. Only give files that nobody else writes.
-func (m *Memory) MapFile(gpa uint64, f *os.File, off int64, n uint64) error {
-	if gpa%PageBytes != 0 || off < 0 || off%PageBytes != 0 || n%PageBytes != 0 {
-		return fmt.Errorf("map %s at %#x: offset %#x, length %#x: not page aligned", f.Name(), gpa, off, n)
-	}
-	m.mapMu.Lock()
-	defer m.mapMu.Unlock()
-	mem, err := m.Slice(gpa, n)
-	if err != nil || n == 0 {
-		return err
-	}
-	st, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if size := st.Size(); size < off || uint64(size-off) < n {
-		return fmt.Errorf("map %s at %#x: %d bytes at offset %d wanted, the file has %d", f.Name(), gpa, n, off, size)
-	}
-	if m.huge != PageDefault {
-		_, err := f.ReadAt(mem, off)
-		return err
-	}
-	if err := mapFile(mem, f, off); err != nil {
-		return fmt.Errorf("map %s at %#x: %w", f.Name(), gpa, err)
-	}
-	m.files = append(m.files, span{gpa, gpa + n})
-	return nil
-}
-
 // Close gives the RAM back to the host. Every vCPU and device must have stopped,
 // and no slice of the RAM may be used any more; later accesses through m fail
 // with ErrClosed. A second Close does nothing.
 func (m *Memory) Close() error {
-	m.mapMu.Lock()
-	defer m.mapMu.Unlock()
+	m.giveBack.Lock()
+	defer m.giveBack.Unlock()
 	blocks := m.ram.Swap(nil)
 	if blocks == nil {
 		return nil

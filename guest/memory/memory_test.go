@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"strings"
 	"testing"
 )
@@ -262,7 +261,7 @@ func TestClose(t *testing.T) {
 	for name, err := range map[string]error{
 		"ReadAt": m.ReadAt(make([]byte, 1), 0), "WriteAt": m.WriteAt(make([]byte, 1), 0),
 		"Slice": serr, "Iovecs": verr, "ReadU32": rerr, "WriteU64": m.WriteU64(0, 0),
-		"MapFile": m.MapFile(0, os.Stdin, 0, PageBytes),
+		"Discard": m.Discard(0, PageBytes),
 	} {
 		if !errors.Is(err, ErrClosed) {
 			t.Errorf("%s after Close: %v", name, err)
@@ -270,52 +269,6 @@ func TestClose(t *testing.T) {
 	}
 	if m.Regions() != nil || m.Contains(0, 1) {
 		t.Error("a closed memory has RAM")
-	}
-}
-
-func TestMapFile(t *testing.T) {
-	f, err := os.CreateTemp(t.TempDir(), "image")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	data := make([]byte, 3*PageBytes)
-	for i := range data {
-		data[i] = byte(i/PageBytes + 1)
-	}
-	if _, err := f.Write(data); err != nil {
-		t.Fatal(err)
-	}
-	m := newMemory(t, Config{Size: MinSize})
-	if err := m.MapFile(0x10_0000, f, PageBytes, 2*PageBytes); err != nil {
-		t.Fatal(err)
-	}
-	s, _ := m.Slice(0x10_0000-PageBytes, 4*PageBytes)
-	if s[0] != 0 || s[PageBytes] != 2 || s[2*PageBytes] != 3 || s[3*PageBytes] != 0 {
-		t.Errorf("bytes %d %d %d %d", s[0], s[PageBytes], s[2*PageBytes], s[3*PageBytes])
-	}
-	s[PageBytes] = 99 // private: the file keeps its byte
-	var b [1]byte
-	if _, err := f.ReadAt(b[:], PageBytes); err != nil || b[0] != 2 {
-		t.Errorf("file byte %d, %v", b[0], err)
-	}
-	for name, tt := range map[string]struct {
-		gpa uint64
-		off int64
-		n   uint64
-	}{
-		"unaligned gpa":    {0x10_0800, 0, PageBytes},
-		"unaligned offset": {0x10_0000, 512, PageBytes},
-		"unaligned length": {0x10_0000, 0, 100},
-		"negative offset":  {0x10_0000, -PageBytes, PageBytes},
-		"beyond the file":  {0x10_0000, PageBytes, 3 * PageBytes},
-		"behind the file":  {0x10_0000, 4 * PageBytes, PageBytes},
-		"beyond RAM":       {MinSize - PageBytes, 0, 2 * PageBytes},
-		"overflow":         {math.MaxUint64 - PageBytes + 1, 0, 2 * PageBytes},
-	} {
-		if err := m.MapFile(tt.gpa, f, tt.off, tt.n); err == nil {
-			t.Errorf("%s: no error", name)
-		}
 	}
 }
 

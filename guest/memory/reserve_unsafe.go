@@ -103,27 +103,5 @@ func noRAM(size uint64, page PageSize, err error) error {
 		size/uint64(page), kib, free, err, hint)
 }
 
-// mapFile maps len(mem) bytes of f over RAM.
-func mapFile(mem []byte, f *os.File, off int64) error {
-	base, size := unsafe.Pointer(unsafe.SliceData(mem)), uintptr(len(mem))
-	_, err := unix.MmapPtr(int(f.Fd()), off, base, size, unix.PROT_READ|unix.PROT_WRITE,
-		unix.MAP_PRIVATE|unix.MAP_FIXED|unix.MAP_NORESERVE)
-	if err != nil {
-		return err
-	}
-	return advise(base, size, false)
-}
-
 // dontNeed gives anonymous pages back: they read as zero when next touched.
 func dontNeed(mem []byte) error { return unix.Madvise(mem, unix.MADV_DONTNEED) }
-
-// mapZero puts fresh anonymous memory over mem.
-func mapZero(mem []byte, thp bool) error {
-	base, size := unsafe.Pointer(unsafe.SliceData(mem)), uintptr(len(mem))
-	_, err := unix.MmapPtr(-1, 0, base, size, unix.PROT_READ|unix.PROT_WRITE,
-		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED|unix.MAP_NORESERVE)
-	if err != nil {
-		return err
-	}
-	return advise(base, size, thp)
-}

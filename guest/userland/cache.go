@@ -12,7 +12,7 @@ import (
 )
 
 // Files in the cache. They appear by rename, whole and synced, and never change,
-// so that machines can map them and any number of starts can race.
+// so that any number of starts can race.
 const (
 	archiveFile = "userland-" + archiveID + ".cpio"
 	overlayFile = "overlay-" + archiveID + ".cpio"

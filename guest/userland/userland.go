@@ -8,8 +8,7 @@
 // line: init then runs the programs of the user's initrd, and none of its files is
 // overwritten.
 //
-// Package vm calls [Open] and [OpenOverlay], whose files are mapped into guest
-// memory: machines share their pages, and nothing is unpacked but once per host.
+// Package vm calls [Open] and [OpenOverlay]: nothing is unpacked but once per host.
 // Importing the package costs no instruction at start-up.
 package userland
 

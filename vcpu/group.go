@@ -10,7 +10,7 @@ import (
 
 // Bus answers accesses to ports or to guest-physical addresses that are not RAM. It is called
 // on vCPU threads, several at once, and must not keep data, which is the vCPU's own page.
-// A handler must not call the Group's methods: it is on the thread that they would wait for.
+// A handler must not call the Group's methods but End: it is on the thread that they would wait for.
 type Bus interface {
 	Read(addr uint64, data []byte)
 	Write(addr uint64, data []byte)

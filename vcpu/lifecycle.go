@@ -165,6 +165,18 @@ func (g *Group) Stop() error {
 	return nil
 }
 
+// End tells all threads to end and does not wait for them, so that a bus handler may call it:
+// the guest executes nothing after the access that it is called in. Stop or Wait waits. A group
+// that does not run is left alone.
+func (g *Group) End() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch g.state {
+	case StateRunning, StatePausing, StatePaused:
+		g.stopLocked()
+	}
+}
+
 // stopLocked tells all threads to end.
 func (g *Group) stopLocked() {
 	g.state = StateStopping

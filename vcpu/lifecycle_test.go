@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -301,6 +302,37 @@ func (b *callingBus) Write(uint64, []byte) {
 		b.errs <- b.g.Dump(&bytes.Buffer{})
 	})
 	time.Sleep(time.Millisecond)
+}
+
+// TestHandlerEndsGroup: not one access comes after that which ended the group, on any CPU.
+func TestHandlerEndsGroup(t *testing.T) {
+	bus := &endingBus{}
+	g, machines := fakeGroup(t, Config{PIO: bus, MMIO: bus}, 2)
+	bus.g = g
+	g.End() // it does not run yet
+	machines[0].reason, machines[0].io = kvm.ExitIO, kvm.IOExit{Size: 1, Count: 1, Data: make([]byte, 1)}
+	machines[0].next = func() error { return nil }
+	mustDo(t, g.Start())
+	within(t, 10*time.Second, "Wait", g.Wait)
+	if n := bus.accesses.Load(); n != 1 || machines[0].runs.Load() != 2 {
+		t.Errorf("%d accesses, entered %d times: want 1, and 2 to complete it", n, machines[0].runs.Load())
+	}
+	if cause, ok := g.Cause(); ok {
+		t.Errorf("cause %v", cause)
+	}
+	g.End() // it has ended
+	mustDo(t, g.Stop())
+}
+
+type endingBus struct {
+	g        *Group
+	accesses atomic.Int64
+}
+
+func (b *endingBus) Read(uint64, []byte) { b.Write(0, nil) }
+func (b *endingBus) Write(uint64, []byte) {
+	b.accesses.Add(1)
+	b.g.End()
 }
 
 func TestStateErrorText(t *testing.T) {

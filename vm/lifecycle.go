@@ -154,15 +154,21 @@ func (m *Machine) deviceEvent(e devices.Event) {
 	slog.Debug("device event", "name", m.config.Name, "event", e)
 	switch e {
 	case devices.PowerOff:
-		m.notify(EventGuestShutdown)
-		m.end(Outcome{Reason: PoweredOff})
+		m.off(PoweredOff)
 	case devices.Reset:
-		m.notify(EventGuestShutdown)
-		m.end(Outcome{Reason: Rebooted})
+		m.off(Rebooted)
 	case devices.Panicked:
 		m.notify(EventGuestPanic)
 		m.end(Outcome{Reason: Panicked})
 	}
+}
+
+// off takes the guest off its processors: one that switched itself off would look a thousand
+// times whether it is, an exit each, until the supervisor had its turn.
+func (m *Machine) off(reason Reason) {
+	m.notify(EventGuestShutdown)
+	m.end(Outcome{Reason: reason})
+	m.cpus.End()
 }
 
 // cpuStopped is called on the thread of a vCPU that cannot go on.

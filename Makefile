@@ -7,6 +7,8 @@ SHELL := /bin/bash
 GOLANGCI_LINT_VERSION := v2.15.0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/gureum/gureum/cmd/gureum/cli.Version=$(VERSION)
+# gureum begins before the Go runtime does: see cmd/gureum/entry.go.
+ENTRY := -E main.entry
 
 # What the lab, the race detector's compiler, the table and the page checks need; the
 # kernel's packages are wanted by 'make kernel' and 'make verify-kernel' alone.
@@ -36,7 +38,8 @@ endef
 
 .PHONY: build
 build: ## build the programs into bin
-	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/gureum ./cmd/lab ./cmd/bench ./cmd/load ./cmd/gureum-agent
+	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS) $(ENTRY)' -o bin/ ./cmd/gureum
+	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/lab ./cmd/bench ./cmd/load ./cmd/gureum-agent
 
 .PHONY: demo
 demo: setup build ## boot the embedded Linux guest to a result on the screen

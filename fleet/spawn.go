@@ -103,7 +103,7 @@ func (f *Fleet) background(logPath string, args ...string) (*exec.Cmd, *os.File,
 }
 
 // smallHeap has the Go runtime ask for no huge pages for its heap (package runtime,
-// Environment Variables), also for parts that it adds once vm.AllowHugePages was called: what
+// Environment Variables), also for parts that it adds once the machine may have them: what
 // is unpacked while a machine is made, for example, needs them for a moment.
 const smallHeap = "GODEBUG=disablethp=1"
 

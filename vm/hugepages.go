@@ -12,8 +12,8 @@ import (
 // the kernel gives one to the program's variables where it gives them to all
 // (/sys/kernel/mm/transparent_hugepage/enabled), depending on where the linker has put them.
 // Guest memory is what they are good for. So whoever starts a process of a machine does it
-// WithoutHugePages, and the process calls OwnPagesSmall before it makes the machine and
-// AllowHugePages before it starts it.
+// WithoutHugePages, or the process begins without them itself, and New lets it have them
+// for the memory of the machine.
 
 // WithoutHugePages calls start, which starts a process that gets no transparent huge pages
 // until it asks for them (PR_SET_THP_DISABLE of prctl(2)).
@@ -28,8 +28,22 @@ func WithoutHugePages(start func() error) error {
 // nothing to allow.
 func AllowHugePages() { _ = unix.Prctl(unix.PR_SET_THP_DISABLE, 0, 0, 0, 0) }
 
-// OwnPagesSmall has the kernel give no huge page to what the process has mapped so far.
-func OwnPagesSmall() error {
+// hugePagesFromHere lets a process that was started without huge pages have them for what it
+// maps from now on.
+func hugePagesFromHere() error {
+	off, err := unix.PrctlRetInt(unix.PR_GET_THP_DISABLE, 0, 0, 0, 0)
+	if err != nil || off == 0 { // or a kernel without them
+		return nil
+	}
+	if err := ownPagesSmall(); err != nil {
+		return err
+	}
+	AllowHugePages()
+	return nil
+}
+
+// ownPagesSmall has the kernel give no huge page to what the process has mapped so far.
+func ownPagesSmall() error {
 	maps, err := os.Open("/proc/self/maps")
 	if err != nil {
 		return err

@@ -32,7 +32,7 @@ func TestOwnPagesSmall(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = unix.Munmap(b) }()
-	if err := OwnPagesSmall(); err != nil {
+	if err := ownPagesSmall(); err != nil {
 		t.Fatal(err)
 	}
 	smaps, err := os.ReadFile("/proc/self/smaps")

@@ -77,7 +77,7 @@ func New(config Config) (*Machine, error) {
 // filled before KVM is opened, as what the user gave may turn out not to fit.
 func (m *Machine) build() error {
 	steps := []func() error{
-		m.reserveMemory, m.createDevices, m.load, m.openKVM, m.attachMemory, m.createIRQChips,
+		hugePagesFromHere, m.reserveMemory, m.createDevices, m.load, m.openKVM, m.attachMemory, m.createIRQChips,
 		m.createPlatform, m.attachDevices, m.createCPUs,
 	}
 	for _, step := range steps {

@@ -101,12 +101,6 @@ func Run(o Options) int {
 	return p.attend()
 }
 
-// allowHugePages is for the guest's memory: it is there, and almost all of it untouched.
-func allowHugePages() error {
-	vm.AllowHugePages()
-	return nil
-}
-
 // report says how the start went. Nobody may be listening any more.
 func report(w io.WriteCloser, err error) {
 	r := Report{}
@@ -133,7 +127,7 @@ func (p *process) start() (err error) {
 			p.close()
 		}
 	}()
-	for _, step := range []func() error{vm.OwnPagesSmall, p.load, p.openLogs, p.build, p.serve, allowHugePages, p.confine} {
+	for _, step := range []func() error{p.load, p.openLogs, p.build, p.serve, p.confine} {
 		if err := step(); err != nil {
 			return err
 		}

@@ -20,8 +20,8 @@ func nameProcess(*cobra.Command, []string) error {
 func newSuperviseCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    fleet.SuperviseCommand,
-		Hidden: true,
-		Args:   cobra.NoArgs, PreRunE: nameProcess,
+		Hidden: true, Annotations: smallPages,
+		Args: cobra.NoArgs, PreRunE: nameProcess,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			fl, err := openFleet()
 			if err != nil {
@@ -36,8 +36,8 @@ func newSuperviseCommand() *cobra.Command {
 func newServiceCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    fleet.ServiceCommand + " NETWORK",
-		Hidden: true,
-		Args:   cobra.ExactArgs(1), PreRunE: nameProcess,
+		Hidden: true, Annotations: smallPages,
+		Args: cobra.ExactArgs(1), PreRunE: nameProcess,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			fl, err := openFleet()
 			if err != nil {

@@ -105,6 +105,9 @@ func NewRoot(s Streams) *cobra.Command {
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Annotations[annotationPages] == "" {
+				vm.AllowHugePages()
+			}
 			if err := checkGuestWait(cmd.Flags()); err != nil {
 				return err
 			}
@@ -125,6 +128,13 @@ func NewRoot(s Streams) *cobra.Command {
 	addCompletions(root)
 	return root
 }
+
+// smallPages are the annotations of commands that go on without transparent huge pages, which
+// the program began without: a VMM, which asks for them for its guest's memory (package vm), and
+// other processes of the fleet. Others, and programs that they start, have what the host gives.
+var smallPages = map[string]string{annotationPages: "small"}
+
+const annotationPages = "pages"
 
 // logOptions are the flags of the log.
 type logOptions struct{ level, format string }

@@ -58,6 +58,8 @@ func newRunCommand(s Streams) *cobra.Command {
 		Long:    runLong,
 		Example: runExample,
 		Args:    guestCommand("run"),
+
+		Annotations: smallPages,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.spec.Command = args
 			if o.detach {

@@ -20,8 +20,8 @@ func newProcessCommand() *cobra.Command {
 	var shares int
 	cmd := &cobra.Command{
 		Use:    fleet.ProcessCommand + " ID QUEUES...",
-		Hidden: true,
-		Args:   cobra.MinimumNArgs(1), PreRunE: nameProcess,
+		Hidden: true, Annotations: smallPages,
+		Args: cobra.MinimumNArgs(1), PreRunE: nameProcess,
 		RunE: func(_ *cobra.Command, args []string) error {
 			dirs, err := state.DefaultDirs()
 			if err != nil {

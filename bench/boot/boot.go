@@ -112,7 +112,7 @@ func Measure(ctx context.Context, c Config) ([]result.Series, []result.Note, err
 		if m.tracer, err = newTracer(); err != nil {
 			m.note(result.KindMissing, "%s and %s are not measured, as trace events are not to be had: %v", FigureReady, FigureEntry, err)
 		} else {
-			defer m.tracer.close()
+			defer m.tracer.Close()
 		}
 	}
 	var all []result.Series

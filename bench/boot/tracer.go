@@ -2,16 +2,14 @@ package boot
 
 import (
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 	"regexp"
-	"runtime"
 	"strconv"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/gureum/gureum/bench/trace"
 )
 
 // tracer finds when a vCPU of a process first enters its guest, by the kernel's trace event
@@ -19,36 +17,21 @@ import (
 // kvm:kvm_fpu, which that begins with: the VMM has then done all that it does before its guest
 // runs. Events of the system call would tell the same of every VMM's threads, but make all
 // system calls of the host slower. The first entry stops the tracing, so that a run is hardly
-// disturbed. It has a trace buffer of its own (Documentation/trace/ftrace.rst, Instances).
-type tracer struct{ dir string }
-
-const tracefs = "/sys/kernel/tracing"
+// disturbed.
+type tracer struct{ *trace.Buffer }
 
 func newTracer() (*tracer, error) {
-	t := &tracer{filepath.Join(tracefs, "instances", fmt.Sprintf("gureum-bench-%d", os.Getpid()))}
-	if err := os.Mkdir(t.dir, 0o700); err != nil {
+	b, err := trace.New(
+		trace.Setting{File: "trace_clock", Value: "mono"},
+		trace.Setting{File: "events/kvm/kvm_entry/trigger", Value: "traceoff"},
+		trace.Setting{File: "events/kvm/kvm_fpu/enable", Value: "1"},
+		trace.Setting{File: "events/kvm/kvm_entry/enable", Value: "1"},
+	)
+	if err != nil {
 		return nil, err
 	}
-	for _, set := range [][2]string{
-		{"tracing_on", "0"},
-		{"trace_clock", "mono"},
-		{"options/event-fork", "1"}, // children of a thread that is followed are, too
-		{"events/kvm/kvm_entry/trigger", "traceoff"},
-		{"events/kvm/kvm_fpu/enable", "1"},
-		{"events/kvm/kvm_entry/enable", "1"},
-	} {
-		if err := t.set(set[0], set[1]); err != nil {
-			return nil, errors.Join(err, t.close())
-		}
-	}
-	return t, nil
+	return &tracer{b}, nil
 }
-
-func (t *tracer) set(name, value string) error {
-	return os.WriteFile(filepath.Join(t.dir, name), []byte(value), 0)
-}
-
-func (t *tracer) close() error { return os.Remove(t.dir) }
 
 // eventLine is "qemu-system-x86-123  [000] d..1.   12.345678: kvm_entry: vcpu 0, ...".
 var eventLine = sync.OnceValue(func() *regexp.Regexp {
@@ -58,24 +41,18 @@ var eventLine = sync.OnceValue(func() *regexp.Regexp {
 // follow runs something that starts a process on this thread, and adds when that process
 // was ready to enter a guest, and when it first did.
 func (t *tracer) follow(run func(started func(time.Time)) (times, error)) (times, error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := errors.Join(t.set("trace", ""), t.set("set_event_pid", strconv.Itoa(unix.Gettid())), t.set("tracing_on", "1")); err != nil {
-		return nil, err
-	}
-	defer func() { _ = t.set("set_event_pid", "") }()
 	var start unix.Timespec
-	var failed error
-	result, err := run(func(time.Time) { failed = unix.ClockGettime(unix.CLOCK_MONOTONIC, &start) })
-	if err = errors.Join(err, failed, t.set("tracing_on", "0")); err != nil {
-		return nil, err
-	}
-	text, err := os.ReadFile(filepath.Join(t.dir, "trace"))
+	var result times
+	text, err := t.Follow(func() (err error) {
+		var failed error
+		result, err = run(func(time.Time) { failed = unix.ClockGettime(unix.CLOCK_MONOTONIC, &start) })
+		return errors.Join(err, failed)
+	})
 	if err != nil {
 		return nil, err
 	}
 	began := time.Duration(start.Nano())
-	ready, entry, ok := parseEntry(string(text))
+	ready, entry, ok := parseEntry(text)
 	if !ok {
 		return result, nil
 	}

@@ -49,12 +49,20 @@ type Config struct {
 	Dir string
 	// Pin is the CPUs that they run on.
 	Pin *peer.Pinning
+	// Trace says to tell by the kernel's trace events, too; root may.
+	Trace bool
 	// Progress is told of each run.
 	Progress func(what string)
 }
 
 // Steps is how often Measure tells its progress, if nobody is left out.
-func Steps(peers, runs int) int { return peers * len(transports) * runs }
+func (c Config) Steps() int {
+	n := len(c.Peers) * len(transports) * c.Runs
+	if c.Trace {
+		n *= 2
+	}
+	return n
+}
 
 // Measure runs the guest under each contestant in turns, with its device behind each
 // transport. What a contestant cannot is told in the notes and left out. When ctx ends, it
@@ -66,6 +74,13 @@ func Measure(ctx context.Context, c Config) ([]result.Series, []result.Note, err
 	}
 	defer os.RemoveAll(dir)
 	m := &measurement{Config: c, dir: dir, samples: map[result.Key][]float64{}, events: map[result.Key][]float64{}}
+	if c.Trace {
+		if m.wakes, err = newWakeTrace(); err != nil {
+			m.note(result.KindMissing, "what trace events tell is not measured, as they are not to be had: %v", err)
+		} else {
+			defer m.wakes.close()
+		}
+	}
 	if err := m.prepare(); err != nil {
 		return nil, nil, fmt.Errorf("prepare the guest in %s: %w", dir, err)
 	}
@@ -83,6 +98,7 @@ type measurement struct {
 	events map[result.Key][]float64 // all of all runs
 	// samples are the medians of runs.
 	samples map[result.Key][]float64
+	wakes   *wakeTrace // nil without
 }
 
 // plan is a kind of run: a contestant, and what it is asked for.
@@ -91,6 +107,7 @@ type plan struct {
 	guest   peer.Guest
 	name    string // of the transport
 	figures []figure
+	traced  bool // of which all figures are told by the host, or none
 }
 
 // prepare writes the guest and its disk, and makes the plans. What is not about a device is
@@ -103,7 +120,7 @@ func (m *measurement) prepare() error {
 		return err
 	}
 	for _, p := range m.Peers {
-		asked := scaled(m.Scale)
+		asked := traced(scaled(m.Scale), false)
 		for _, t := range transports {
 			g.Transport, g.Dir, g.Cmdline = t.Transport, m.dir, request(asked)
 			_, err := p.Command(g)
@@ -114,7 +131,12 @@ func (m *measurement) prepare() error {
 			if err != nil {
 				return err
 			}
-			m.plans = append(m.plans, plan{p, g, t.name, asked})
+			m.plans = append(m.plans, plan{peer: p, guest: g, name: t.name, figures: asked})
+			if m.wakes != nil {
+				told := traced(scaled(m.Scale), true)
+				g.Cmdline = request(told)
+				m.plans = append(m.plans, plan{peer: p, guest: g, name: t.name, figures: told, traced: true})
+			}
 			asked = slices.DeleteFunc(slices.Clone(asked), func(f figure) bool { return !f.device })
 		}
 	}
@@ -141,7 +163,7 @@ func (m *measurement) rounds(ctx context.Context) error {
 			if m.Progress != nil {
 				m.Progress(fmt.Sprintf("exits: %s, %s, run %d of %d", p.peer.Name, p.name, n+1, m.Runs))
 			}
-			report, err := m.once(ctx, p)
+			report, err := m.run(ctx, p)
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
@@ -187,7 +209,7 @@ func (m *measurement) series() []result.Series {
 		for _, t := range transports {
 			for _, p := range m.plans {
 				key := p.key(f)
-				if p.name != t.name || seen[key] || len(m.samples[key]) == 0 {
+				if p.traced != f.traced || p.name != t.name || seen[key] || len(m.samples[key]) == 0 {
 					continue
 				}
 				seen[key] = true
@@ -199,6 +221,27 @@ func (m *measurement) series() []result.Series {
 		}
 	}
 	return all
+}
+
+// run runs the guest to its end, and puts what the host told in the place of what the guest did
+// if the plan is about that.
+func (m *measurement) run(ctx context.Context, p plan) (*Report, error) {
+	if !p.traced {
+		return m.once(ctx, p)
+	}
+	var report *Report
+	text, err := m.wakes.follow(func() (err error) {
+		report, err = m.once(ctx, p)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	wakes := parseWakes(text, report.Tick)
+	for _, f := range p.figures {
+		report.Events[f.event] = lastWakes(wakes, f.events)
+	}
+	return report, nil
 }
 
 // once runs the guest to its end.

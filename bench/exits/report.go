@@ -15,6 +15,9 @@ type Report struct {
 	Events map[string][]float64
 	// Missing says why there are none.
 	Missing map[string]string
+	// Tick is the nanoseconds of a tick of the guest's time-stamp counter, which is the host's
+	// where KVM does not scale it, as it does not for a guest that never moved.
+	Tick float64
 }
 
 const (
@@ -48,8 +51,7 @@ func ParseReport(console string) (*Report, error) {
 }
 
 type parser struct {
-	report Report
-	tick   float64 // ns; 0 before it is known
+	report Report // Tick is 0 before it is known
 }
 
 func (p *parser) line(told string) error {
@@ -57,7 +59,7 @@ func (p *parser) line(told string) error {
 	var err error
 	switch kind {
 	case "clock":
-		p.tick, err = parseClock(rest)
+		p.report.Tick, err = parseClock(rest)
 	case "events":
 		err = p.events(rest)
 	case "missing":
@@ -96,7 +98,7 @@ func parseClock(text string) (float64, error) {
 // difference to the one before, with *N behind it for N events.
 func (p *parser) events(text string) error {
 	words := strings.Split(text, " ")
-	if len(words) != 3 || p.tick == 0 {
+	if len(words) != 3 || p.report.Tick == 0 {
 		return errors.New("want a name, a number and values, behind the clock")
 	}
 	if _, twice := p.report.Events[words[0]]; twice {
@@ -118,7 +120,7 @@ func (p *parser) events(text string) error {
 		}
 		ticks += more
 		for range times {
-			values = append(values, float64(ticks)*p.tick)
+			values = append(values, float64(ticks)*p.report.Tick)
 		}
 	}
 	if uint64(len(values)) != count {

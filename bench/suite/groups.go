@@ -30,14 +30,18 @@ func (r *run) guest() peer.Guest {
 	return peer.Guest{Kernel: r.stage.kernel, Initrd: r.stage.initrd, MemoryMiB: memoryMiB, CPUs: 1, Transport: peer.MMIO, Queues: 1}
 }
 
-func (r *run) exits(ctx context.Context) error {
+func (r *run) exitsConfig() exits.Config {
 	scale := r.Scale
 	if r.counted() {
 		scale = max(scale/5, 1) // nearly all events of a kind take the same there
 	}
-	series, notes, err := exits.Measure(ctx, exits.Config{
-		Peers: r.vmms(), Guest: r.guest(), Runs: r.exitsRuns(), Scale: scale, Dir: r.stage.dir, Pin: r.pin, Progress: r.step,
-	})
+	return exits.Config{
+		Peers: r.vmms(), Guest: r.guest(), Runs: r.exitsRuns(), Scale: scale, Dir: r.stage.dir, Pin: r.pin, Trace: true, Progress: r.step,
+	}
+}
+
+func (r *run) exits(ctx context.Context) error {
+	series, notes, err := exits.Measure(ctx, r.exitsConfig())
 	r.take(series, notes)
 	return err
 }

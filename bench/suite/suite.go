@@ -170,7 +170,7 @@ func (r *run) steps() int {
 	for _, g := range r.Groups {
 		switch g {
 		case exits.Group:
-			n += exits.Steps(vmms, r.exitsRuns())
+			n += r.exitsConfig().Steps()
 		case boot.Group:
 			n += r.bootConfig(r.bootCases()).Steps()
 		case footprint.Group:

@@ -65,7 +65,6 @@ type Device struct {
 	sizes    []uint16
 	link     atomic.Bool
 	active   atomic.Int32 // pairs in use
-	large    atomic.Bool  // frames to the guest may be larger than the MTU
 	stats    struct{ rxDropped, txDropped, txErrors atomic.Uint64 }
 	rxLimit  limiter
 	txLimit  limiter

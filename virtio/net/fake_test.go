@@ -29,6 +29,7 @@ type fake struct {
 	full     bool  // Writev has no room
 	fail     error // of Readv and Writev
 	reads    int   // calls of Readv that gave a frame
+	parts    []int // slices in each of them
 	active   int
 	set      uint32
 	filter   Filter
@@ -88,11 +89,13 @@ func (f *fake) Readv(pair int, iov [][]byte, wait bool) (int, error) {
 		case f.repeated > 0:
 			f.repeated--
 			f.reads++
+			f.parts = append(f.parts[:0], len(iov))
 			return spread(iov, f.repeat), nil
 		case len(f.rx[pair]) > 0:
 			frame := f.rx[pair][0]
 			f.rx[pair] = f.rx[pair][1:]
 			f.reads++
+			f.parts = append(f.parts, len(iov))
 			return spread(iov, frame), nil
 		case !wait || f.used(2*pair):
 			return 0, nil

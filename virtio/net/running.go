@@ -50,11 +50,7 @@ func (d *Device) Activate(a virtio.Activation) error {
 
 // setOffloads says what frames to the guest may make use of.
 func (d *Device) setOffloads(offloads uint32) error {
-	if err := d.cfg.Backend.SetOffloads(offloads); err != nil {
-		return err
-	}
-	d.large.Store(offloads&^OffloadCsum != 0)
-	return nil
+	return d.cfg.Backend.SetOffloads(offloads)
 }
 
 // pairCount is the number of pairs that the driver knows: without MQ the control

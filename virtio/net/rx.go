@@ -6,13 +6,15 @@ import (
 	"github.com/gureum/gureum/virtio/queue"
 )
 
-// receiver owns a receive queue. It takes buffers until the largest frame fits,
+// receiver owns a receive queue. It takes buffers until the frame that it expects fits,
 // lets the backend put the next frame into them, and gives those back that were
 // needed; the others wait for the frame after it. The backend is read only with a
 // buffer in hand, so frames wait where the host counts and drops them.
 //
-// The driver may offer less than the largest frame needs, and then the end of a
-// large frame lands in spill until more buffers come.
+// It expects frames that are no larger than the MTU until one is, and then for a while the
+// largest there are, as these come in streams: forty buffers at each read are dear if the
+// frame needs one. The end of a frame that is larger than that, or than what the driver
+// offers, lands in spill and is copied.
 type receiver struct {
 	*owner
 	mergeable bool
@@ -26,6 +28,8 @@ type receiver struct {
 	frame  int           // bytes of a frame that was read and not yet given to the driver
 	placed int           // how many of them are in the buffers, from the start; the rest is in spill
 	asked  bool          // the driver was asked to kick
+
+	largeFor int // how many more frames may be large
 
 	untold      int // frames given to the driver since it was last told
 	untoldBytes int
@@ -41,6 +45,10 @@ const maxParts = 1023
 
 // plainFrame is the room that is wanted when no frame is larger than the MTU.
 const plainFrame = HeaderSize + etherHeader + 2*4 + 1500
+
+// largeFrames is for how many frames after a large one another is expected: in a stream to
+// the guest some frames are small.
+const largeFrames = 64
 
 // flushBytes is how much is given to the driver at most before it is told, though more is
 // waiting: copying so much takes about as long as waking it.
@@ -106,12 +114,17 @@ func (rx *receiver) step() (park bool) {
 // full tells that waiting for more buffers does not help.
 func (rx *receiver) full() bool { return rx.count == len(rx.held) || rx.parts == maxParts }
 
-// gather takes buffers until the largest frame fits.
-func (rx *receiver) gather() error {
-	want := uint64(max(rx.frame, plainFrame))
-	if rx.d.large.Load() {
-		want = maxFrame
+// expected is the room for the next frame.
+func (rx *receiver) expected() uint64 {
+	if rx.largeFor > 0 {
+		return maxFrame
 	}
+	return plainFrame
+}
+
+// gather takes buffers until the frame fits, or the next one.
+func (rx *receiver) gather() error {
+	want := max(uint64(rx.frame), rx.expected())
 	for rx.space < want && !rx.full() {
 		c := &rx.held[(rx.first+rx.count)%len(rx.held)]
 		ok, err := rx.q.Next(c)
@@ -153,10 +166,13 @@ func (rx *receiver) read() (park bool) {
 		rx.q.DisableKicks()
 	}
 	rx.iov = rx.iov[:0]
-	for i := range rx.count {
-		rx.iov = append(rx.iov, rx.at(i).Writable...)
+	room, want := uint64(0), rx.expected()
+	for i := 0; i < rx.count && room < want; i++ {
+		c := rx.at(i)
+		rx.iov = append(rx.iov, c.Writable...)
+		room += c.WriteLen
 	}
-	if rx.space < maxFrame {
+	if room < maxFrame {
 		rx.iov = append(rx.iov, rx.spill)
 	}
 	n, err := rx.d.cfg.Backend.Readv(rx.pair, rx.iov, false)
@@ -173,7 +189,13 @@ func (rx *receiver) read() (park bool) {
 	if n < minFrame {
 		return false
 	}
-	rx.frame, rx.placed = n, int(min(uint64(n), rx.space))
+	rx.frame, rx.placed = n, int(min(uint64(n), room))
+	switch {
+	case n > plainFrame:
+		rx.largeFor = largeFrames
+	case rx.largeFor > 0:
+		rx.largeFor--
+	}
 	return false
 }
 

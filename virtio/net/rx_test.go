@@ -73,6 +73,48 @@ func TestReceiveSpill(t *testing.T) {
 	}
 }
 
+// TestReceiveExpects: many buffers are offered to the backend while large frames come, and one
+// otherwise. Whatever comes is received whole.
+func TestReceiveExpects(t *testing.T) {
+	f := newFake(1)
+	_, d := mustNew(t, f, nil)
+	d.Start(virtiotest.AllFeatures)
+	q := d.Queue(0)
+	const size, big = 1600, 60000
+	sizes := []int{60, 1514, big, 60, big}
+	for range largeFrames + 1 {
+		sizes = append(sizes, 60)
+	}
+	sizes = append(sizes, big)
+	var ready []*virtiotest.Request
+	for i, n := range sizes {
+		sent := frame(n, byte(i))
+		buffers := (len(sent) + size - 1) / size
+		for len(ready) < 2*big/size { // so that the largest frame always fits
+			ready = append(ready, q.Submit(nil, size))
+		}
+		q.Kick()
+		f.arrive(0, sent)
+		var parts [][]byte
+		for _, r := range ready[:buffers] {
+			used := q.Wait(r)
+			parts = append(parts, r.AllWritable()[:used])
+		}
+		ready = ready[buffers:]
+		if got := received(t, buffers, parts...); !bytes.Equal(got[HeaderSize:], sent[HeaderSize:]) {
+			t.Fatalf("frame %d of %d bytes is not what was sent", i, n)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	// A buffer and the spill, or what the driver had offered by then.
+	for i, n := range f.parts {
+		if many := i > 2 && i < len(sizes)-2; many != (n > big/size/2) || !many && n != 2 {
+			t.Errorf("frame %d: %d slices were offered; of all frames %v", i, n, f.parts)
+		}
+	}
+}
+
 // TestReceiveTooLarge holds that a frame that cannot fit is dropped and counted,
 // and that the next one comes.
 func TestReceiveTooLarge(t *testing.T) {

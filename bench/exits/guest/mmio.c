@@ -54,6 +54,7 @@ static bool start(void)
 	uint32_t status = STATUS_ACKNOWLEDGE | STATUS_DRIVER;
 	rings_make(&r);
 	*reg(REG_STATUS) = 0;
+	*reg(REG_STATUS) = STATUS_ACKNOWLEDGE; /* step by step (3.1.1): Firecracker takes nothing else */
 	*reg(REG_STATUS) = status;
 	*reg(REG_DRIVER_FEATURES_SELECT) = 0;
 	*reg(REG_DRIVER_FEATURES) = 0;

@@ -144,6 +144,7 @@ static bool start(volatile struct common *c)
 	struct rings r;
 	rings_make(&r);
 	c->status = 0;
+	c->status = STATUS_ACKNOWLEDGE; /* step by step (3.1.1): Firecracker takes nothing else */
 	c->status = STATUS_ACKNOWLEDGE | STATUS_DRIVER;
 	c->driver_feature_select = 0;
 	c->driver_feature = 0;

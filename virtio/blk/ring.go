@@ -77,29 +77,39 @@ func (g *ring) reap() {
 			return
 		}
 		r := g.lane.slots[data]
-		if g.advance(r, res) {
+		switch g.advance(r, res) {
+		case finished:
 			g.lane.finish(r)
-		} else {
+		case onward:
 			g.lane.start(r)
+		case elsewhere:
+			g.lane.run.pool.start(r)
 		}
 	}
 }
 
-// advance takes the result of a request's operation and tells whether the request
-// is done.
-func (g *ring) advance(r *request, res int32) bool {
+// step is what is next for a request.
+type step int
+
+const (
+	finished  step = iota // nothing
+	onward                // its rest is to be started
+	elsewhere             // it is for the pool: the kernel has not begun it
+)
+
+// advance takes the result of a request's operation and tells what is next.
+func (g *ring) advance(r *request, res int32) step {
 	stopping := g.lane.stopping.Load()
 	switch {
 	case res < 0:
 		r.err = unix.Errno(-res)
 		if notBegun(r.err) && !stopping {
 			r.err = nil
-			g.lane.run.pool.start(r)
-			return false
+			return elsewhere
 		}
-		return true
+		return finished
 	case r.op == opFlush:
-		return true
+		return finished
 	}
 	r.done += int64(res)
 	switch {
@@ -113,9 +123,9 @@ func (g *ring) advance(r *request, res int32) bool {
 	case stopping:
 		r.err = errStopped
 	default:
-		return false
+		return onward
 	}
-	return true
+	return finished
 }
 
 // notBegun tells of errors that say that the operation was not begun or can be tried again.

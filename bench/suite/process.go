@@ -2,6 +2,7 @@ package suite
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,8 @@ import (
 // loadLimit ends a guest that hangs. It is virtual time in the lab's deterministic mode.
 const loadLimit = 10 * time.Minute
 
+var errLimit = errors.New("the time is up")
+
 // subject is who makes a load: a VMM's guest, or the host itself.
 type subject struct {
 	name  string
@@ -32,7 +35,8 @@ type follower func(pid int, line string)
 // runLoad has a subject carry out a load, the arguments of GuestCommand, at an address in a
 // guest, and gives what it printed.
 func (r *run) runLoad(ctx context.Context, s subject, address string, args []string, follow follower) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, loadLimit)
+	limit := cmp.Or(r.limit, loadLimit)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errLimit)
 	defer cancel()
 	command := append([]string{r.stage.gureum, GuestCommand}, args...)
 	if !s.host {
@@ -48,7 +52,18 @@ func (r *run) runLoad(ctx context.Context, s subject, address string, args []str
 			return "", err
 		}
 	}
-	text, err := execute(r.pin, peer.Process(ctx, command), follow)
+	cmd := peer.Process(ctx, command)
+	kill, hung := cmd.Cancel, (*hungError)(nil)
+	cmd.Cancel = func() error {
+		if errors.Is(context.Cause(ctx), errLimit) {
+			hung = newHungError(cmd.Process.Pid, limit)
+		}
+		return kill()
+	}
+	text, err := execute(r.pin, cmd, follow)
+	if hung != nil { // set before the kill that execute has waited for
+		return "", fmt.Errorf("%s: %w\n%s", command[0], hung, peer.LastWords(text))
+	}
 	var exit *exec.ExitError
 	if err != nil && (!s.peer.AnyStatus || !errors.As(err, &exit)) {
 		return "", fmt.Errorf("%s: %w\n%s", command[0], err, peer.LastWords(text))

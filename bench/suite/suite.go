@@ -78,6 +78,7 @@ type run struct {
 	out      map[string]bool // subjects that failed in the group that is being measured
 	plan     *plan
 	settle   time.Duration // see settleTime; 0 is what fits the clock
+	limit    time.Duration // of a load; 0 is loadLimit
 }
 
 // Run measures. When ctx ends it gives what there is, marked as interrupted; an error means

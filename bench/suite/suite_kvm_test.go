@@ -23,6 +23,7 @@ const program = "../../bin/gureum"
 const (
 	kvmScale  = 20
 	kvmSettle = 200 * time.Millisecond
+	kvmLimit  = 4 * time.Minute
 )
 
 // nothingLeft fails if anything of a run is still there.
@@ -56,7 +57,7 @@ func kvmRun(t *testing.T, s *stage) *run {
 	t.Helper()
 	return &run{
 		Options: Options{Runs: 1, Scale: kvmScale, Clock: result.ClockInstructions}, stage: s, gureum: peer.Gureum(s.gureum), withHost: true,
-		report: &result.Report{}, out: map[string]bool{}, plan: &plan{}, settle: kvmSettle,
+		report: &result.Report{}, out: map[string]bool{}, plan: &plan{}, settle: kvmSettle, limit: kvmLimit,
 	}
 }
 

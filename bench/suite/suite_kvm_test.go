@@ -113,7 +113,8 @@ func checkRow(t *testing.T, all map[result.Key]float64, w *row, in *setup) {
 			}
 		}
 		// A network in user space has as much room as its sockets, and a busy host overruns them.
-		if s.Figure == "datagrams lost" && (v < 0 || v > 1 || v > 0 && in.name != onUser) {
+		// Elsewhere what comes too late on such a host, which is some of it, counts as lost.
+		if s.Figure == "datagrams lost" && (v < 0 || v > 1 || v > 0.2 && in.name != onUser) {
 			t.Errorf("%+v is %v", s.Key, v)
 		}
 		s.Subject = HostPeer

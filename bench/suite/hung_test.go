@@ -10,18 +10,6 @@ import (
 	"time"
 )
 
-func TestParseThread(t *testing.T) {
-	stat := "620 (a) b) (c) R 1 620 620 0 -1 4194624 9 0 0 0 2150 49 0 0 20 0 9 0 1234"
-	if name, used, ok := parseThread(stat); name != "a) b) (c" || used != 21990*time.Millisecond || !ok {
-		t.Errorf("%q, %v, %t", name, used, ok)
-	}
-	for _, bad := range []string{"", "620 (x", "620 x) (", "620 (x) R 1 2", "620 (x) R 1 620 620 0 -1 4194624 9 0 0 0 x 49"} {
-		if _, _, ok := parseThread(bad); ok {
-			t.Errorf("%q is taken", bad)
-		}
-	}
-}
-
 // scripted is a run whose loads are a script, made by the host.
 func scripted(t *testing.T, script string) (*run, subject) {
 	t.Helper()

@@ -113,7 +113,7 @@ func checkRow(t *testing.T, all map[result.Key]float64, w *row, in *setup) {
 			}
 		}
 		// A network in user space has as much room as its sockets, and a busy host overruns them.
-		// Elsewhere what comes too late on such a host, which is some of it, counts as lost.
+		// Elsewhere some come too late to count on such a host.
 		if s.Figure == "datagrams lost" && (v < 0 || v > 1 || v > 0.2 && in.name != onUser) {
 			t.Errorf("%+v is %v", s.Key, v)
 		}

@@ -92,7 +92,7 @@ func (g *ring) reap() {
 type step int
 
 const (
-	finished  step = iota // nothing
+	finished  step = iota // it is done
 	onward                // its rest is to be started
 	elsewhere             // it is for the pool: the kernel has not begun it
 )
